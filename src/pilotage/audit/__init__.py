@@ -1,0 +1,1 @@
+"""Append-only, hash-chained, with signed checkpoints that lie outside the database."""

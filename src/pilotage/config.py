@@ -1,0 +1,184 @@
+"""Settings, read once: file < environment < flags. Appendix A of the article, and ours.
+
+The file is YAML, `$PILOTAGE_HOME/config.yaml` unless `--settings` names another; its keys may be
+nested (`mcp: {pipeline: {timeout: 60}}`) or dotted. Nothing is ever read from the tree worked on.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pilotage.domain.errors import BadInput
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """One setting: its key in the file, its environment variable, its default and its bounds."""
+
+    key: str
+    env: str
+    default: str | int | bool
+    help: str
+    low: int | None = None
+    high: int | None = None
+    choices: tuple[str, ...] = ()
+
+
+SETTINGS: tuple[Setting, ...] = (
+    Setting("mcp.serverUrl", "MCP_SERVER_URL", "", "server to use; empty: run everything here"),
+    Setting("mcp.apiKey", "MCP_API_KEY", "", "API key for that server"),
+    Setting("mcp.verifySSL", "MCP_VERIFY_SSL", True, "check the server's certificate"),
+    Setting(
+        "mcp.pipeline.timeout", "MCP_PIPELINE_TIMEOUT", 3600, "a run's limit, seconds", 1, 86400
+    ),
+    Setting(
+        "mcp.pipeline.retryCount",
+        "MCP_PIPELINE_RETRY_COUNT",
+        0,
+        "retries of a step that names none",
+        0,
+        10,
+    ),
+    Setting(
+        "mcp.log.level",
+        "MCP_LOG_LEVEL",
+        "info",
+        "log level",
+        choices=("debug", "info", "warn", "error"),
+    ),
+    Setting("mcp.log.file", "MCP_LOG_FILE", "", "log file; empty: standard error"),
+    Setting(
+        "mcp.artifact.uploadPath", "MCP_ARTIFACT_UPLOAD_PATH", "artifacts", "where artifacts go"
+    ),
+)
+_BY_KEY = {setting.key: setting for setting in SETTINGS}
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """`home` is the state folder (mode 0700), `cache` holds what can be made again."""
+
+    home: Path
+    cache: Path
+    values: Mapping[str, str | int | bool]
+    roles_file: Path | None = None
+    programs: Mapping[str, str] | None = None
+
+    def text(self, key: str) -> str:
+        return str(self.values[key])
+
+    def number(self, key: str) -> int:
+        return int(self.values[key])
+
+    def flag(self, key: str) -> bool:
+        return bool(self.values[key])
+
+
+def read(
+    flags: Mapping[str, Any] | None = None,
+    environment: Mapping[str, str] | None = None,
+    file: Path | None = None,
+) -> Settings:
+    """Join the three sources. Flags whose value is None were not given."""
+    env = os.environ if environment is None else environment
+    home = state_folder(env)
+    content = _load(file or home / "config.yaml", must_exist=file is not None)
+    flat = _flatten(content)
+    programs = {k[9:]: str(v) for k, v in flat.items() if k.startswith("scanners.")}
+    for key in [k for k in flat if k.startswith("scanners.")]:
+        del flat[key]
+    unknown = sorted(set(flat) - set(_BY_KEY))
+    if unknown:
+        raise BadInput(
+            f"unknown setting {unknown[0]!r} in the settings file", "known: " + ", ".join(_BY_KEY)
+        )
+    values: dict[str, str | int | bool] = {s.key: s.default for s in SETTINGS}
+    for setting in SETTINGS:
+        given: list[tuple[Any, str]] = []
+        if setting.key in flat:
+            given.append((flat[setting.key], "the settings file"))
+        if env.get(setting.env):
+            given.append((env[setting.env], f"${setting.env}"))
+        if flags and flags.get(setting.key) is not None:
+            given.append((flags[setting.key], "a flag"))
+        for value, source in given:
+            values[setting.key] = _checked(setting, value, source)
+    roles = home / "roles.yaml"
+    return Settings(home, cache_folder(env), values, roles if roles.exists() else None, programs)
+
+
+def state_folder(env: Mapping[str, str]) -> Path:
+    """`$PILOTAGE_HOME`, else the platform's user state folder."""
+    if env.get("PILOTAGE_HOME"):
+        return Path(env["PILOTAGE_HOME"]).expanduser().absolute()
+    base = env.get("XDG_STATE_HOME") or os.path.join(
+        env.get("HOME") or os.path.expanduser("~"), ".local/state"
+    )
+    return Path(base) / "pilotage"
+
+
+def cache_folder(env: Mapping[str, str]) -> Path:
+    """`$PILOTAGE_CACHE`, else the platform's user cache folder."""
+    if env.get("PILOTAGE_CACHE"):
+        return Path(env["PILOTAGE_CACHE"]).expanduser().absolute()
+    base = env.get("XDG_CACHE_HOME") or os.path.join(
+        env.get("HOME") or os.path.expanduser("~"), ".cache"
+    )
+    return Path(base) / "pilotage"
+
+
+def _load(path: Path, *, must_exist: bool) -> Mapping[str, Any]:
+    try:
+        text = path.read_text("utf-8")
+    except FileNotFoundError:
+        if must_exist:
+            raise BadInput(f"no settings file {path}", "check --settings") from None
+        return {}
+    import yaml
+
+    try:
+        content = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise BadInput(f"{path} is not YAML: {error}") from None
+    if content is None:
+        return {}
+    if not isinstance(content, dict):
+        raise BadInput(f"{path} must hold a mapping of settings")
+    return content
+
+
+def _flatten(content: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for key, value in content.items():
+        path = f"{prefix}{key}"
+        if isinstance(value, dict):
+            flat.update(_flatten(value, path + "."))
+        else:
+            flat[path] = value
+    return flat
+
+
+def _checked(setting: Setting, value: Any, source: str) -> str | int | bool:
+    where = f"{setting.key} from {source}"
+    if isinstance(setting.default, bool):
+        if isinstance(value, bool):
+            return value
+        if str(value).lower() in ("true", "1", "yes", "false", "0", "no"):
+            return str(value).lower() in ("true", "1", "yes")
+        raise BadInput(f"{where} is {value!r}", "write true or false")
+    if isinstance(setting.default, int):
+        try:
+            number = int(value)
+        except (TypeError, ValueError):
+            raise BadInput(f"{where} is {value!r}", "write a whole number") from None
+        if not (setting.low or 0) <= number <= (setting.high or number):
+            raise BadInput(f"{where} is {number}", f"{setting.low} to {setting.high}")
+        return number
+    text = str(value)
+    if setting.choices and text not in setting.choices:
+        raise BadInput(f"{where} is {text!r}", "one of " + ", ".join(setting.choices))
+    return text

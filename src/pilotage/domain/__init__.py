@@ -1,0 +1,1 @@
+"""The words everything is told in: frozen values, stdlib only, no I/O."""

@@ -1,0 +1,35 @@
+"""What the audit remembers, and what verification says."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True, slots=True)
+class AuditEntry:
+    """One row: `event` is "open" or "close" of a call, or "refused" at the door; `at` is Unix
+    microseconds; `body` holds what the event says (arguments redacted, decision, outcome)."""
+
+    seq: int
+    at: int
+    event: str
+    call: str
+    tool: str
+    principal: str
+    body: Mapping[str, Any]
+    hash: str
+
+
+@dataclass(frozen=True, slots=True)
+class Verification:
+    """`bad_seq` is the first row that is wrong and `why` says how; None: the chain holds.
+
+    Rows after `protected_to` (the last signed checkpoint) are not protected against a cut tail.
+    """
+
+    rows: int
+    protected_to: int
+    bad_seq: int | None
+    why: str

@@ -1,0 +1,110 @@
+"""A tool call: who asks for what, what was decided, how it ended."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any
+
+
+class Effect(StrEnum):
+    """What a tool may do to the world. A destroy asks a person unless the policy says otherwise."""
+
+    READ = "read"
+    WRITE = "write"
+    DESTROY = "destroy"
+
+
+class Outcome(StrEnum):
+    """How an execution ended: one enum for calls, steps and scanners.
+
+    No value means both "fine" and "never ran".
+    """
+
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    DENIED = "denied"
+    UNAVAILABLE = "unavailable"
+    SKIPPED = "skipped"
+    CANCELLED = "cancelled"
+    TIMED_OUT = "timed_out"
+
+
+@dataclass(frozen=True, slots=True)
+class Principal:
+    """Who acts. `tools` are globs of tool names that the principal may call at most."""
+
+    name: str
+    roles: frozenset[str]
+    tools: tuple[str, ...] = ("*",)
+
+
+@dataclass(frozen=True, slots=True)
+class ToolCall:
+    """One request to run one tool. `via` is the door: rest, mcp, cli or step.
+
+    `idempotency_key` is the same for each attempt at the same piece of work.
+    `timeout` is in seconds and can only shorten the tool's own.
+    """
+
+    id: str
+    tool: str
+    arguments: Mapping[str, Any]
+    by: Principal
+    via: str
+    idempotency_key: str | None = None
+    run: str | None = None
+    step: str | None = None
+    timeout: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ToolResult:
+    """How a call ended. `value` is a JSON object; `content` holds MCP content blocks, if any
+    say more than `value` (wire shape: {"type": "image", "data": ..., "mimeType": ...})."""
+
+    outcome: Outcome
+    value: Mapping[str, Any] = field(default_factory=dict)
+    error: str | None = None
+    hint: str | None = None
+    content: tuple[Mapping[str, Any], ...] = ()
+    ignored: tuple[str, ...] = ()
+
+    @property
+    def succeeded(self) -> bool:
+        return self.outcome is Outcome.SUCCEEDED
+
+
+class Answer(StrEnum):
+    """What the policy says."""
+
+    ALLOW = "allow"
+    ASK = "ask"
+    DENY = "deny"
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """The policy's answer, the rule that fired, and why in a sentence."""
+
+    answer: Answer
+    rule: str
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """News of a long call: a line to read, and how far it is (`total` None: unknown)."""
+
+    message: str
+    done: float = 0
+    total: float | None = None
+
+
+Report = Callable[[Progress], None]
+"""Takes progress without blocking and without failing."""
+
+
+def silent(_: Progress) -> None:
+    """The report of a caller that does not listen."""

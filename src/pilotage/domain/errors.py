@@ -1,0 +1,78 @@
+"""Errors that say what happened and what to do next. They never hold a secret."""
+
+from __future__ import annotations
+
+
+class PilotageError(Exception):
+    """`what` names the thing that is wrong, `hint` the mend.
+
+    `status` is the HTTP status a door answers with when nothing has run yet;
+    `exit` is the exit code of the command line (2: the caller can mend it, 4: our bug).
+    """
+
+    status = 500
+    exit = 4
+
+    def __init__(self, what: str, hint: str = "") -> None:
+        super().__init__(what)
+        self.what = what
+        self.hint = hint
+
+    def __str__(self) -> str:
+        return f"{self.what} ({self.hint})" if self.hint else self.what
+
+
+class BadInput(PilotageError):
+    """Arguments, a file or a flag that cannot be used as given."""
+
+    status = 400
+    exit = 2
+
+
+class Unauthenticated(PilotageError):
+    """No key, an unknown key, an expired or a revoked one."""
+
+    status = 401
+    exit = 2
+
+
+class Denied(PilotageError):
+    """Known, but not allowed: the policy, a role, a tool glob or a root says no."""
+
+    status = 403
+    exit = 2
+
+
+class NotFound(PilotageError):
+    """Names something that is not there."""
+
+    status = 404
+    exit = 2
+
+
+class Conflict(PilotageError):
+    """Somebody else holds it, or it has moved on."""
+
+    status = 409
+    exit = 2
+
+
+class TooLarge(PilotageError):
+    """Over a stated limit."""
+
+    status = 413
+    exit = 2
+
+
+class Busy(PilotageError):
+    """A bounded queue is full: try again later."""
+
+    status = 429
+    exit = 2
+
+
+class Unavailable(PilotageError):
+    """A part that the work needs is not there or cannot be reached."""
+
+    status = 503
+    exit = 3

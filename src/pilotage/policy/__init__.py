@@ -1,0 +1,1 @@
+"""Question + rules -> Decision. Pure; an empty policy denies."""

@@ -1,0 +1,1 @@
+"""Scan and gate: stage -> inventory -> choose -> run -> merge -> gate."""

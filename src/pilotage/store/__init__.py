@@ -1,0 +1,1 @@
+"""The only SQL. SQLite: one file, one writer thread, group commit."""

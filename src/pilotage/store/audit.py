@@ -1,0 +1,39 @@
+"""The rows of the audit log. What they mean, and how they are chained, is audit/'s business."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Sequence
+
+from pilotage.store.database import Database
+
+Row = tuple[int, int, str, str, str, str, bytes, bytes]
+"""seq, at (Unix microseconds), event, call, tool, principal, body (JSON), hash."""
+
+
+def head(connection: sqlite3.Connection) -> tuple[int, bytes] | None:
+    """Sequence number and hash of the newest row."""
+    found = connection.execute("SELECT seq, hash FROM audit ORDER BY seq DESC LIMIT 1").fetchone()
+    return (found[0], found[1]) if found else None
+
+
+def insert(connection: sqlite3.Connection, rows: Sequence[Row]) -> None:
+    """Append rows whose numbers and hashes are settled."""
+    connection.executemany("INSERT INTO audit VALUES (?,?,?,?,?,?,?,?)", rows)
+
+
+def after(database: Database, seq: int, limit: int) -> list[Row]:
+    """The next rows in order."""
+    query = "SELECT * FROM audit WHERE seq > ? ORDER BY seq LIMIT ?"
+    return [tuple(row) for row in database.read(query, seq, limit)]
+
+
+def newest(
+    database: Database, limit: int, before: int | None, tool: str | None, event: str | None
+) -> list[Row]:
+    """The newest rows first, of one tool or event if named, before a sequence number if given."""
+    query = (
+        "SELECT * FROM audit WHERE (?1 IS NULL OR seq < ?1) AND (?2 IS NULL OR tool = ?2) "
+        "AND (?3 IS NULL OR event = ?3) ORDER BY seq DESC LIMIT ?4"
+    )
+    return [tuple(row) for row in database.read(query, before, tool, event, limit)]

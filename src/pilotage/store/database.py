@@ -1,0 +1,197 @@
+"""One SQLite file, written by one thread in groups: many writes, one commit, one fsync.
+
+Why not an ORM or SQLAlchemy: see docs/decisions/0002-sqlite-without-sqlalchemy.md.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sqlite3
+import threading
+from collections import deque
+from collections.abc import Callable
+from concurrent.futures import Future
+from pathlib import Path
+from typing import Any, Generic, TypeVar
+
+from pilotage.domain.errors import Busy, PilotageError, Unavailable
+from pilotage.store import schema
+
+T = TypeVar("T")
+Write = Callable[[sqlite3.Connection], T]
+
+LAZY_SECONDS = 0.05
+QUEUE_LIMIT = 20_000
+GROUP_LIMIT = 1_000
+
+
+class _Job(Generic[T]):
+    __slots__ = ("error", "future", "lazy", "loop", "value", "work")
+
+    def __init__(self, work: Write[T], loop: asyncio.AbstractEventLoop | None, future: Any) -> None:
+        self.work, self.loop, self.future = work, loop, future
+        self.value: Any = None
+        self.error: BaseException | None = None
+
+
+class Database:
+    """`await write(f)` returns when `f`'s changes are on disk; `write_lazily` within 50 ms.
+
+    Each write runs in its own savepoint: one that raises undoes only itself. Writes of one process
+    keep their order. Reads run in the caller's thread on a connection of their own.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._queue: deque[_Job[Any]] = deque()
+        self._ready = threading.Condition()
+        self._urgent = False
+        self._closing = False
+        self._readers = threading.local()
+        self._opened: list[sqlite3.Connection] = []
+        self._group_hooks: list[Callable[[sqlite3.Connection], Callable[[], None] | None]] = []
+        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
+        try:
+            self._connection = self._connect()
+            schema.migrate(self._connection)
+        except sqlite3.Error as error:
+            raise Unavailable(
+                f"{path} cannot be opened: {error}", "check its folder and disk"
+            ) from None
+        self._thread = threading.Thread(target=self._work, name="pilotage-store", daemon=True)
+        self._thread.start()
+
+    def _connect(self) -> sqlite3.Connection:
+        connection = sqlite3.connect(
+            self.path, isolation_level=None, check_same_thread=False, timeout=30
+        )
+        connection.execute("PRAGMA journal_mode=WAL")
+        connection.execute("PRAGMA synchronous=FULL")
+        connection.execute("PRAGMA foreign_keys=ON")
+        return connection
+
+    def on_group(self, hook: Callable[[sqlite3.Connection], Callable[[], None] | None]) -> None:
+        """`hook` runs in the writer thread inside each group, last; what it returns,
+        after the commit."""
+        self._group_hooks.append(hook)
+
+    async def write(self, work: Write[T]) -> T:
+        """Run `work` in the writer thread; return its result once it is committed."""
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[T] = loop.create_future()
+        self._put(_Job(work, loop, future), urgent=True)
+        return await asyncio.shield(future)
+
+    def write_now(self, work: Write[T]) -> T:
+        """The same for callers without an event loop: blocks until committed."""
+        future: Future[T] = Future()
+        self._put(_Job(work, None, future), urgent=True)
+        return future.result()
+
+    def write_lazily(self, work: Write[Any]) -> None:
+        """Commit within 50 ms. A full queue refuses: what cannot be recorded must not run."""
+        self._put(_Job(work, None, None), urgent=False)
+
+    def read(self, query: str, *values: Any) -> list[sqlite3.Row]:
+        """Rows of one query, seeing all that was committed before."""
+        connection = getattr(self._readers, "connection", None)
+        if connection is None:
+            connection = self._connect()
+            connection.execute("PRAGMA query_only=ON")
+            connection.row_factory = sqlite3.Row
+            self._readers.connection = connection
+            self._opened.append(connection)
+        rows: list[sqlite3.Row] = connection.execute(query, values).fetchall()
+        return rows
+
+    def close(self) -> None:
+        """Write what is queued, then stop."""
+        with self._ready:
+            self._closing = True
+            self._ready.notify()
+        self._thread.join()
+        for connection in (*self._opened, self._connection):
+            connection.close()
+
+    def _put(self, job: _Job[Any], *, urgent: bool) -> None:
+        if self._closing:
+            raise PilotageError("the database is closed")
+        if len(self._queue) >= QUEUE_LIMIT:
+            raise Busy("the write queue is full", "the disk is too slow for this load; try again")
+        self._queue.append(job)
+        if urgent:
+            with self._ready:
+                self._urgent = True
+                self._ready.notify()
+
+    def _work(self) -> None:
+        while True:
+            with self._ready:
+                if not self._urgent and not self._closing:
+                    self._ready.wait(LAZY_SECONDS if self._queue else LAZY_SECONDS * 2)
+                self._urgent = False
+                if self._closing and not self._queue:
+                    return
+            group: list[_Job[Any]] = []
+            while self._queue and len(group) < GROUP_LIMIT:
+                group.append(self._queue.popleft())
+            if self._queue:
+                self._urgent = True
+            if group:
+                self._commit(group)
+
+    def _commit(self, group: list[_Job[Any]]) -> None:
+        after: list[Callable[[], None]] = []
+        connection = self._connection
+        try:
+            connection.execute("BEGIN IMMEDIATE")
+            for job in group:
+                self._run(job)
+            for hook in self._group_hooks:
+                done = hook(connection)
+                if done:
+                    after.append(done)
+            connection.execute("COMMIT")
+        except sqlite3.Error as error:
+            if connection.in_transaction:
+                connection.execute("ROLLBACK")
+            for job in group:
+                job.error = Unavailable(f"{self.path} could not be written: {error}")
+        for call in after:
+            call()
+        _settle(group)
+
+    def _run(self, job: _Job[Any]) -> None:
+        connection = self._connection
+        connection.execute("SAVEPOINT job")
+        try:
+            job.value = job.work(connection)
+        except BaseException as error:
+            job.error = error
+            connection.execute("ROLLBACK TO job")
+        connection.execute("RELEASE job")
+
+
+def _settle(group: list[_Job[Any]]) -> None:
+    """Tell each waiter; those of one event loop in one wake-up."""
+    loops: dict[asyncio.AbstractEventLoop, list[_Job[Any]]] = {}
+    for job in group:
+        if job.loop is not None:
+            loops.setdefault(job.loop, []).append(job)
+        elif job.future is not None:
+            _resolve([job])
+    for loop, jobs in loops.items():
+        if not loop.is_closed():
+            loop.call_soon_threadsafe(_resolve, jobs)
+
+
+def _resolve(jobs: list[_Job[Any]]) -> None:
+    for job in jobs:
+        if job.future.done():
+            continue
+        if job.error is not None:
+            job.future.set_exception(job.error)
+        else:
+            job.future.set_result(job.value)

@@ -1,0 +1,114 @@
+"""API keys: shown once, stored as a hash, with roles, tool globs and an expiry."""
+
+from __future__ import annotations
+
+import hashlib
+import secrets
+import sqlite3
+import time
+from dataclasses import dataclass
+
+from pilotage.domain.call import Principal
+from pilotage.domain.errors import Conflict, NotFound, Unauthenticated
+from pilotage.domain.ids import new_id
+from pilotage.store.database import Database
+
+PREFIX = "plt_"
+REMEMBER_SECONDS = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Key:
+    """Times are Unix seconds; `expires` None: never, `revoked` None: not."""
+
+    id: str
+    name: str
+    roles: tuple[str, ...]
+    tools: tuple[str, ...]
+    created: int
+    expires: int | None
+    revoked: int | None
+
+
+class Keys:
+    """A key is 256 random bits, so one round of SHA-256 is enough to store it."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._known: dict[bytes, tuple[float, Key]] = {}
+
+    def create(
+        self,
+        name: str,
+        roles: tuple[str, ...],
+        tools: tuple[str, ...] = ("*",),
+        seconds: int | None = None,
+    ) -> tuple[Key, str]:
+        """The key's record and its text, which nobody can show again."""
+        text = PREFIX + secrets.token_urlsafe(32)
+        now = int(time.time())
+        key = Key(new_id(), name, roles, tools, now, now + seconds if seconds else None, None)
+        values = (key.id, name, _hash(text), " ".join(roles), " ".join(tools), now, key.expires)
+
+        def insert(connection: sqlite3.Connection) -> None:
+            try:
+                connection.execute("INSERT INTO api_key VALUES (?,?,?,?,?,?,?,NULL)", values)
+            except sqlite3.IntegrityError:
+                raise Conflict(f"a key named {name!r} exists", "choose another name") from None
+
+        self._database.write_now(insert)
+        return key, text
+
+    def list(self) -> list[Key]:
+        return [
+            _key(row) for row in self._database.read("SELECT * FROM api_key ORDER BY created, id")
+        ]
+
+    def revoke(self, name_or_id: str) -> None:
+        """From now on (at most 1 s later in another process) the key is refused."""
+
+        def mark(connection: sqlite3.Connection) -> int:
+            return connection.execute(
+                "UPDATE api_key SET revoked=? WHERE (name=? OR id=?) AND revoked IS NULL",
+                (int(time.time()), name_or_id, name_or_id),
+            ).rowcount
+
+        if not self._database.write_now(mark):
+            raise NotFound(f"no live key {name_or_id!r}", "pilotage keys list")
+        self._known.clear()
+
+    def principal(self, text: str) -> Principal:
+        """Who holds this key. Looked up again after a second, so that a revocation counts."""
+        digest = _hash(text)
+        now = time.time()
+        known = self._known.get(digest)
+        if known is None or now - known[0] > REMEMBER_SECONDS:
+            rows = self._database.read("SELECT * FROM api_key WHERE hash=?", digest)
+            if not rows:
+                raise Unauthenticated("the API key is not known", "pilotage keys create")
+            known = (now, _key(rows[0]))
+            if len(self._known) > 10_000:
+                self._known.clear()
+            self._known[digest] = known
+        key = known[1]
+        if key.revoked is not None:
+            raise Unauthenticated(f"the API key {key.name} is revoked", "pilotage keys create")
+        if key.expires is not None and now >= key.expires:
+            raise Unauthenticated(f"the API key {key.name} has expired", "pilotage keys create")
+        return Principal(f"key:{key.name}", frozenset(key.roles), key.tools)
+
+
+def _hash(text: str) -> bytes:
+    return hashlib.sha256(text.encode()).digest()
+
+
+def _key(row: sqlite3.Row) -> Key:
+    return Key(
+        row["id"],
+        row["name"],
+        tuple(row["roles"].split()),
+        tuple(row["tools"].split()),
+        row["created"],
+        row["expires"],
+        row["revoked"],
+    )

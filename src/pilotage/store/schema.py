@@ -1,0 +1,76 @@
+"""The tables, as numbered migrations. A database newer than this program is refused."""
+
+from __future__ import annotations
+
+import sqlite3
+
+from pilotage.domain.errors import Unavailable
+
+MIGRATIONS: tuple[str, ...] = (
+    """
+    CREATE TABLE audit (
+        seq INTEGER PRIMARY KEY,
+        at INTEGER NOT NULL,
+        event TEXT NOT NULL,
+        call TEXT NOT NULL,
+        tool TEXT NOT NULL,
+        principal TEXT NOT NULL,
+        body BLOB NOT NULL,
+        hash BLOB NOT NULL
+    ) STRICT;
+    CREATE INDEX audit_call ON audit (call);
+    CREATE TABLE api_key (
+        id TEXT PRIMARY KEY,
+        name TEXT NOT NULL UNIQUE,
+        hash BLOB NOT NULL UNIQUE,
+        roles TEXT NOT NULL,
+        tools TEXT NOT NULL,
+        created INTEGER NOT NULL,
+        expires INTEGER,
+        revoked INTEGER
+    ) STRICT;
+    CREATE TABLE run (
+        id TEXT PRIMARY KEY,
+        idempotency_key TEXT UNIQUE,
+        pipeline TEXT NOT NULL,
+        principal TEXT NOT NULL,
+        created INTEGER NOT NULL,
+        state TEXT NOT NULL,
+        outcome TEXT
+    ) STRICT;
+    CREATE TABLE run_event (
+        run TEXT NOT NULL REFERENCES run (id),
+        seq INTEGER NOT NULL,
+        at INTEGER NOT NULL,
+        kind TEXT NOT NULL,
+        step TEXT,
+        body BLOB NOT NULL,
+        PRIMARY KEY (run, seq)
+    ) STRICT, WITHOUT ROWID;
+    CREATE TABLE run_lease (
+        run TEXT PRIMARY KEY REFERENCES run (id),
+        owner TEXT NOT NULL,
+        expires INTEGER NOT NULL
+    ) STRICT;
+    """,
+)
+
+
+def migrate(connection: sqlite3.Connection) -> None:
+    """Bring the file to the newest version, one transaction a step."""
+    (version,) = connection.execute("PRAGMA user_version").fetchone()
+    if version > len(MIGRATIONS):
+        raise Unavailable(
+            f"the database has version {version}, this pilotage knows {len(MIGRATIONS)}",
+            "use the newer pilotage that wrote it",
+        )
+    if version == len(MIGRATIONS):
+        return
+    connection.execute("BEGIN EXCLUSIVE")
+    (version,) = connection.execute("PRAGMA user_version").fetchone()
+    for number, statements in enumerate(MIGRATIONS[version:], version + 1):
+        for statement in statements.split(";"):
+            if statement.strip():
+                connection.execute(statement)
+        connection.execute(f"PRAGMA user_version={number}")
+    connection.execute("COMMIT")

@@ -1,0 +1,1 @@
+"""Tools, and the one way to call them."""

@@ -1,0 +1,97 @@
+"""The one way to a tool. REST, MCP, the command line and pipeline steps all pass here."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from dataclasses import replace
+
+from pilotage.audit.log import AuditLog
+from pilotage.domain.call import (
+    Answer,
+    Decision,
+    Effect,
+    Outcome,
+    Report,
+    ToolCall,
+    ToolResult,
+    silent,
+)
+from pilotage.domain.errors import Denied, NotFound, PilotageError
+from pilotage.policy.policy import Policy, Question
+from pilotage.tool.redact import Redactor
+from pilotage.tool.registry import Entry, Registry
+
+
+class Gateway:
+    """Audit opens, find, check arguments, policy, run, redact, audit closes: a straight line."""
+
+    def __init__(
+        self, registry: Registry, policy: Policy, audit: AuditLog, redactor: Redactor
+    ) -> None:
+        self._registry, self._policy, self._audit, self._redactor = (
+            registry,
+            policy,
+            audit,
+            redactor,
+        )
+
+    async def call(self, call: ToolCall, report: Report = silent) -> ToolResult:
+        """Run one call. What is decided before anything runs is raised as a PilotageError; what
+        ran is answered, however it ended. Cancelling the task cancels the tool."""
+        began = time.perf_counter()
+        decision: Decision | None = None
+        result = ToolResult(Outcome.CANCELLED, error="cancelled")
+        entry, missing = self._find(call.tool)
+        durable = entry is not None and entry.tool.effect is not Effect.READ
+        await self._audit.open(call, self._redactor.arguments(call.arguments), durable=durable)
+        try:
+            if entry is None:
+                raise missing
+            arguments, ignored = entry.arguments.check(call.arguments)
+            decision = self._policy.decide(Question(call.by, call.tool, entry.tool.effect))
+            if decision.answer is not Answer.ALLOW:
+                raise Denied(decision.why, f"rule {decision.rule}")
+            result = await self._run(entry, replace(call, arguments=arguments), report)
+            result = self._clean(result, ignored)
+            return result
+        except PilotageError as refused:
+            outcome = Outcome.DENIED if isinstance(refused, Denied) else Outcome.FAILED
+            result = ToolResult(outcome, error=self._redactor.text(refused.what), hint=refused.hint)
+            raise
+        finally:
+            self._audit.close(call, decision, result, time.perf_counter() - began)
+
+    def _find(self, name: str) -> tuple[Entry | None, PilotageError]:
+        try:
+            return self._registry.find(name), NotFound(name)
+        except NotFound as missing:
+            return None, missing
+
+    async def _run(self, entry: Entry, call: ToolCall, report: Report) -> ToolResult:
+        """With a deadline. An error of the tool is its answer; a bug of ours says so."""
+        limit = min(call.timeout or entry.tool.timeout, entry.tool.timeout)
+        try:
+            async with asyncio.timeout(limit):
+                return await entry.tool.run(call, report)
+        except TimeoutError:
+            return ToolResult(Outcome.TIMED_OUT, error=f"{call.tool} took longer than {limit:g} s")
+        except Denied as error:
+            return ToolResult(Outcome.DENIED, error=error.what, hint=error.hint)
+        except PilotageError as error:
+            outcome = Outcome.UNAVAILABLE if error.status == 503 else Outcome.FAILED
+            return ToolResult(outcome, error=error.what, hint=error.hint)
+        except Exception as error:
+            return ToolResult(
+                Outcome.FAILED, error=f"{call.tool} broke: {type(error).__name__}: {error}"
+            )
+
+    def _clean(self, result: ToolResult, ignored: tuple[str, ...]) -> ToolResult:
+        """Without known secrets, and with the names of arguments that did not count."""
+        return replace(
+            result,
+            value=self._redactor.result(result.value),
+            content=tuple(self._redactor.result(list(result.content))),
+            error=self._redactor.text(result.error) if result.error else None,
+            ignored=ignored,
+        )

@@ -1,0 +1,28 @@
+"""The folders a process may read and write in: every path argument passes here."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from pilotage.domain.errors import Denied
+
+
+@dataclass(frozen=True, slots=True)
+class Roots:
+    """Absolute, resolved folders. A relative path starts at the first."""
+
+    folders: tuple[Path, ...]
+
+    def inside(self, given: str | Path) -> Path:
+        """The path with its links followed. Outside every root it is refused, never replaced."""
+        path = (self.folders[0] / Path(given).expanduser()).resolve()
+        if not any(path.is_relative_to(folder) for folder in self.folders):
+            allowed = ", ".join(map(str, self.folders))
+            raise Denied(f"{given} lies outside what this process may see", f"allowed: {allowed}")
+        return path
+
+
+def roots(*folders: str | Path) -> Roots:
+    """Roots of these folders, the working folder where none is named."""
+    return Roots(tuple(Path(folder).resolve() for folder in folders or (".",)))

@@ -1,0 +1,54 @@
+"""Check arguments against a JSON Schema (Draft 2020-12), compiled once a tool."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import jsonschema_rs
+
+from pilotage.domain.errors import BadInput, PilotageError
+
+
+class Arguments:
+    """A compiled input schema. References to other documents are refused when it is compiled."""
+
+    def __init__(self, tool: str, schema: Mapping[str, Any], *, open: bool) -> None:
+        self._tool = tool
+        self._known = frozenset(schema.get("properties", {}))
+        self._open = open
+        _refuse_remote(tool, schema)
+        try:
+            self._validator = jsonschema_rs.Draft202012Validator(dict(schema))
+        except (ValueError, jsonschema_rs.ReferencingError) as error:
+            raise PilotageError(f"the input schema of {tool} is not usable: {error}") from None
+
+    def check(self, arguments: Mapping[str, Any]) -> tuple[Mapping[str, Any], tuple[str, ...]]:
+        """The arguments that count, and the names of those that were ignored."""
+        ignored: tuple[str, ...] = ()
+        if self._open:
+            ignored = tuple(sorted(set(arguments) - self._known))
+            if ignored:
+                arguments = {k: v for k, v in arguments.items() if k in self._known}
+        if not self._validator.is_valid(arguments):
+            error = next(iter(self._validator.iter_errors(arguments)))
+            where = ".".join(str(part) for part in error.instance_path) or "arguments"
+            raise BadInput(
+                f"{self._tool}: {where}: {error.message}",
+                f"known: {', '.join(sorted(self._known))}",
+            )
+        return arguments, ignored
+
+
+def _refuse_remote(tool: str, schema: Any) -> None:
+    if isinstance(schema, Mapping):
+        reference = schema.get("$ref")
+        if isinstance(reference, str) and not reference.startswith("#"):
+            raise PilotageError(
+                f"the input schema of {tool} refers to {reference}", "only #/... is allowed"
+            )
+        for value in schema.values():
+            _refuse_remote(tool, value)
+    elif isinstance(schema, list):
+        for value in schema:
+            _refuse_remote(tool, value)

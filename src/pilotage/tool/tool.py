@@ -1,0 +1,197 @@
+"""The contract of a tool.
+
+What the caller gives stands before the `*` of a tool's function: that is its input schema. What
+the house injects stands after it, by type: services, and `Call`, the call at hand.
+
+    @tool(Effect.READ)
+    async def line_count(path: Path, *, here: Call) -> Lines:
+        \"\"\"Count the lines of a file.\"\"\"
+"""
+
+from __future__ import annotations
+
+import inspect
+import typing
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from pilotage.domain.call import Effect, Outcome, Progress, Report, ToolCall, ToolResult
+from pilotage.domain.errors import PilotageError
+from pilotage.tool.roots import Roots
+
+Runner = Callable[[ToolCall, Report], Awaitable[ToolResult]]
+
+
+@dataclass(frozen=True, slots=True)
+class Tool:
+    """A tool ready to be called. Schemas are JSON Schema 2020-12; `timeout` is in seconds.
+
+    `idempotent`: running it again under the same key does no harm. `open`: arguments that the
+    schema does not name are dropped and named in the answer instead of refused (the article's
+    clients send some).
+    """
+
+    name: str
+    summary: str
+    description: str
+    effect: Effect
+    input_schema: Mapping[str, Any]
+    output_schema: Mapping[str, Any] | None
+    run: Runner
+    idempotent: bool = False
+    open: bool = False
+    timeout: float = 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """The call at hand, for a tool that wants to tell progress or to know who asks."""
+
+    call: ToolCall
+    report: Report
+
+    def tell(self, message: str, done: float = 0, total: float | None = None) -> None:
+        """News for whoever waits."""
+        self.report(Progress(message, done, total))
+
+
+@dataclass(frozen=True, slots=True)
+class Definition:
+    """A tool's function and what is said about it; `bind` gives it its services."""
+
+    name: str
+    effect: Effect
+    function: Callable[..., Awaitable[Any]]
+    idempotent: bool
+    open: bool
+    timeout: float
+
+    def bind(self, services: Mapping[type, object]) -> Tool:
+        """A tool that answers with `services`; a service that is missing stops the start."""
+        signature = _Signature.of(self.function)
+        injected = {}
+        for parameter, kind in signature.injected.items():
+            if kind not in services and kind is not Call:
+                raise PilotageError(
+                    f"tool {self.name} wants a {kind.__name__} that the app does not have"
+                )
+            if kind is not Call:
+                injected[parameter] = services[kind]
+        roots = services.get(Roots)
+        if not isinstance(roots, Roots):
+            raise PilotageError("the app has no Roots service")
+        text = inspect.getdoc(self.function) or ""
+        return Tool(
+            self.name,
+            text.split("\n", 1)[0],
+            text,
+            self.effect,
+            signature.input_schema(),
+            signature.output_schema(),
+            _runner(self.function, signature, injected, roots),
+            self.idempotent,
+            self.open,
+            self.timeout,
+        )
+
+
+def tool(
+    effect: Effect,
+    *,
+    name: str = "",
+    idempotent: bool = False,
+    open: bool = False,
+    timeout: float = 60.0,
+) -> Callable[[Callable[..., Awaitable[Any]]], Definition]:
+    """Make a tool of an async function. `timeout` in seconds."""
+
+    def make(function: Callable[..., Awaitable[Any]]) -> Definition:
+        return Definition(name or function.__name__, effect, function, idempotent, open, timeout)
+
+    return make
+
+
+@dataclass(frozen=True, slots=True)
+class _Signature:
+    arguments: type[msgspec.Struct]
+    injected: Mapping[str, type]
+    result: Any
+
+    @classmethod
+    def of(cls, function: Callable[..., Any]) -> _Signature:
+        hints = typing.get_type_hints(function, include_extras=True)
+        fields: list[tuple[str, Any] | tuple[str, Any, Any]] = []
+        injected: dict[str, type] = {}
+        for name, parameter in inspect.signature(function).parameters.items():
+            if parameter.kind is inspect.Parameter.KEYWORD_ONLY:
+                injected[name] = hints[name]
+            elif parameter.default is inspect.Parameter.empty:
+                fields.append((name, hints[name]))
+            else:
+                fields.append((name, hints[name], parameter.default))
+        struct = msgspec.defstruct(function.__name__, fields, kw_only=True)
+        return cls(struct, injected, hints.get("return"))
+
+    def input_schema(self) -> dict[str, Any]:
+        schema = _schema(self.arguments)
+        schema["additionalProperties"] = False
+        return schema
+
+    def output_schema(self) -> dict[str, Any] | None:
+        if self.result in (None, ToolResult, Any) or typing.get_origin(self.result) is dict:
+            return None
+        return _schema(self.result)
+
+
+def _schema(kind: Any) -> dict[str, Any]:
+    """The JSON Schema of a type, its top level inlined."""
+    made = msgspec.json.schema(kind, schema_hook=_schema_of_path)
+    definitions: dict[str, Any] = made.get("$defs", {})
+    reference = made.get("$ref", "")
+    top: dict[str, Any] = (
+        dict(definitions.pop(reference.rsplit("/", 1)[-1])) if reference else dict(made)
+    )
+    top.pop("title", None)
+    top.pop("$defs", None)
+    if definitions:
+        top["$defs"] = definitions
+    return top
+
+
+def _schema_of_path(kind: type) -> dict[str, Any]:
+    if kind is Path:
+        return {"type": "string"}
+    raise NotImplementedError
+
+
+def _runner(
+    function: Callable[..., Awaitable[Any]],
+    signature: _Signature,
+    injected: Mapping[str, object],
+    roots: Roots,
+) -> Runner:
+    wants_call = next((n for n, kind in signature.injected.items() if kind is Call), None)
+    names = signature.arguments.__struct_fields__
+
+    def decode(kind: type, value: Any) -> Any:
+        if kind is Path:
+            return roots.inside(value)
+        raise NotImplementedError
+
+    async def run(call: ToolCall, report: Report) -> ToolResult:
+        typed = msgspec.convert(dict(call.arguments), signature.arguments, dec_hook=decode)
+        given = {name: getattr(typed, name) for name in names}
+        extra = {wants_call: Call(call, report)} if wants_call else {}
+        answer = await function(**given, **injected, **extra)
+        if isinstance(answer, ToolResult):
+            return answer
+        value = {} if answer is None else msgspec.to_builtins(answer, enc_hook=str)
+        return ToolResult(
+            Outcome.SUCCEEDED, value if isinstance(value, dict) else {"result": value}
+        )
+
+    return run
