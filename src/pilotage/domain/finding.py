@@ -17,7 +17,7 @@ class ScanType(StrEnum):
 
 
 class Severity(StrEnum):
-    """Ordered by `rank`, worst first. UNKNOWN is never guessed: the gate decides what it counts as."""
+    """Ordered by `rank`, worst first. UNKNOWN is never guessed: the gate says what it counts as."""
 
     CRITICAL = "critical"
     HIGH = "high"

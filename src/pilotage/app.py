@@ -1,0 +1,77 @@
+"""The composition root: the one file that joins engines and shelves."""
+
+from __future__ import annotations
+
+import getpass
+from collections.abc import Mapping
+from typing import Any
+
+from pilotage import shelf
+from pilotage.audit.checkpoint import Checkpoints
+from pilotage.audit.log import AuditLog
+from pilotage.config import Settings
+from pilotage.domain.call import Principal, Report, ToolCall, ToolResult, silent
+from pilotage.domain.ids import new_id
+from pilotage.policy import policy
+from pilotage.store.database import Database
+from pilotage.store.keys import Keys
+from pilotage.tool.gateway import Gateway
+from pilotage.tool.redact import Redactor
+from pilotage.tool.registry import Registry
+from pilotage.tool.roots import Roots
+from pilotage.tool.tool import Definition
+
+
+class App:
+    """Everything one process needs, opened once; close it, or the last audit rows lack a
+    checkpoint. `roots` bounds what its tools may read and write."""
+
+    def __init__(self, settings: Settings, roots: Roots) -> None:
+        self.settings, self.roots = settings, roots
+        settings.home.mkdir(parents=True, exist_ok=True, mode=0o700)
+        self.database = Database(settings.home / "pilotage.db")
+        self.checkpoints = Checkpoints(settings.home / "audit")
+        self.audit = AuditLog(self.database, self.checkpoints)
+        self.keys = Keys(self.database)
+        self.policy = policy.load(settings.roles_file)
+        self.redactor = Redactor()
+        self.registry = Registry()
+        self.gateway = Gateway(self.registry, self.policy, self.audit, self.redactor)
+        self.services: dict[type, object] = {
+            Roots: roots,
+            Redactor: self.redactor,
+            Settings: settings,
+        }
+        self._join()
+
+    def _join(self) -> None:
+        """Make the engines, then bind each tool of the shelf to them."""
+        for definition in shelf.parts("pilotage.tools", Definition).values():
+            self.registry.add(definition.bind(self.services))
+
+    async def call(
+        self,
+        tool: str,
+        arguments: Mapping[str, Any],
+        by: Principal,
+        via: str,
+        report: Report = silent,
+        idempotency_key: str | None = None,
+    ) -> ToolResult:
+        """One call through the gateway."""
+        call = ToolCall(new_id(), tool, arguments, by, via, idempotency_key)
+        return await self.gateway.call(call, report)
+
+    def close(self) -> None:
+        """Write what is queued, then sign it."""
+        self.database.close()
+        self.audit.checkpoint()
+
+
+def local_principal() -> Principal:
+    """Whoever sits at this terminal owns this state folder, so may do what an admin may."""
+    try:
+        user = getpass.getuser()
+    except (KeyError, OSError):
+        user = "unknown"
+    return Principal(f"local:{user}", frozenset({"admin"}))

@@ -1,0 +1,83 @@
+"""pilotage: the command line. Each verb is one file of this folder."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import pkgutil
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from pilotage import __version__
+from pilotage.domain.errors import PilotageError
+
+NOT_VERBS = {"main", "door", "terminal"}
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one verb; return its exit code (0, 1 FAIL, 2 usage, 3 INCOMPLETE, 4 bug, 5 waits)."""
+    words = list(sys.argv[1:] if argv is None else argv)
+    if words == ["--version"]:
+        print(f"pilotage {__version__}")
+        return 0
+    verbs = summaries()
+    if not words or words[0] in ("-h", "--help"):
+        print(overview(verbs))
+        return 0 if words else 2
+    verb = words[0]
+    if verb not in verbs:
+        print(
+            f"error: there is no verb {verb!r}\nhint:  one of {', '.join(verbs)}", file=sys.stderr
+        )
+        return 2
+    module = importlib.import_module(f"pilotage.cli.{verb.replace('-', '_')}")
+    parser = argparse.ArgumentParser(prog=f"pilotage {verb}", description=verbs[verb])
+    parser.add_argument("--settings", type=Path, help="settings file instead of the usual one")
+    module.register(parser)
+    arguments = parser.parse_args(words[1:])
+    try:
+        return int(module.run(arguments))
+    except PilotageError as error:
+        print(f"error: {error.what}", file=sys.stderr)
+        if error.hint:
+            print(f"hint:  {error.hint}", file=sys.stderr)
+        return error.exit
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        return 130
+    except BrokenPipeError:
+        return 0
+
+
+def summaries() -> dict[str, str]:
+    """Each verb with the first line of its file, without importing it."""
+    found = {}
+    for folder in sys.modules[__package__].__path__:
+        for module in pkgutil.iter_modules([folder]):
+            if module.name in NOT_VERBS or module.name.startswith("_"):
+                continue
+            with open(Path(folder) / f"{module.name}.py", encoding="utf-8") as file:
+                found[module.name.replace("_", "-")] = file.readline().strip().strip('"').strip()
+    return dict(sorted(found.items()))
+
+
+def overview(verbs: dict[str, str]) -> str:
+    """What `pilotage --help` prints."""
+    width = max(map(len, verbs), default=0)
+    lines = [f"  {verb:<{width}}  {summary}" for verb, summary in verbs.items()]
+    return "\n".join(
+        [
+            "usage: pilotage VERB ... | pilotage VERB --help | pilotage --version",
+            "",
+            "One tool server for a whole delivery line: MCP tools, durable pipelines, a security gate.",
+            "",
+            *lines,
+            "",
+            "Exit codes: 0 pass or warn, 1 fail, 2 usage, 3 incomplete, 4 our bug, 5 waits for a person.",
+        ]
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())

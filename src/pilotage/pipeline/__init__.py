@@ -1,0 +1,1 @@
+"""Durable pipelines: a run is its journal."""

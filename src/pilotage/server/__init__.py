@@ -1,0 +1,1 @@
+"""The network door: MCP and REST. It translates; it decides nothing."""

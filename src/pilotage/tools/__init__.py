@@ -1,0 +1,1 @@
+"""One file a tool, or a small family of tools."""
