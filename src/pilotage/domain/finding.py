@@ -29,9 +29,10 @@ class Severity(StrEnum):
     @property
     def rank(self) -> int:
         """0 is the worst; UNKNOWN ranks beside HIGH so that lists show it early."""
-        return {"critical": 0, "high": 1, "unknown": 2, "medium": 3, "low": 4, "info": 5}[
-            self.value
-        ]
+        return _RANK.index(self.value)
+
+
+_RANK = ("critical", "high", "unknown", "medium", "low", "info")
 
 
 class Confidence(StrEnum):

@@ -24,7 +24,7 @@ class Coverage(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Unread:
-    """Something that was to be looked at and was not. `scanner` is empty where no scanner saw it."""
+    """Something that was to be looked at and was not. `scanner` is empty where none saw it."""
 
     path: str
     why: str

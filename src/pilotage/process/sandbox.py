@@ -15,7 +15,7 @@ SYSTEM = ("/usr", "/bin", "/sbin", "/lib", "/lib64", "/lib32", "/etc/alternative
 
 @dataclass(frozen=True, slots=True)
 class Sandbox:
-    """`read` and `write` are folders it sees beside the system's programs; `network` is off unless asked.
+    """`read` and `write` are folders it sees beside the system's programs; no network unless asked.
 
     Our state, the caller's home and other people's processes are not there at all.
     """
@@ -58,4 +58,5 @@ def usable() -> str:
     )  # fmt: skip
     if tried.returncode == 0:
         return ""
-    return f"bubblewrap cannot make a sandbox here: {tried.stderr.decode(errors='replace').strip()[:200]}"
+    said = tried.stderr.decode(errors="replace").strip()[:200]
+    return f"bubblewrap cannot make a sandbox here: {said}"
