@@ -58,7 +58,7 @@ def summaries() -> dict[str, str]:
             if module.name in NOT_VERBS or module.name.startswith("_"):
                 continue
             with open(Path(folder) / f"{module.name}.py", encoding="utf-8") as file:
-                found[module.name.replace("_", "-")] = file.readline().strip().strip('"').strip()
+                found[module.name.replace("_", "-")] = summary
     return dict(sorted(found.items()))
 
 
@@ -70,11 +70,11 @@ def overview(verbs: dict[str, str]) -> str:
         [
             "usage: pilotage VERB ... | pilotage VERB --help | pilotage --version",
             "",
-            "One tool server for a whole delivery line: MCP tools, durable pipelines, a security gate.",
+            "MCP tools, durable pipelines and a security gate: one server for a delivery line.",
             "",
             *lines,
             "",
-            "Exit codes: 0 pass or warn, 1 fail, 2 usage, 3 incomplete, 4 our bug, 5 waits for a person.",
+            "Exit codes: 0 pass or warn, 1 fail, 2 usage, 3 incomplete, 4 our bug, 5 waits.",
         ]
     )
 

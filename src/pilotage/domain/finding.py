@@ -63,7 +63,7 @@ class Location:
 
 @dataclass(frozen=True, slots=True)
 class Package:
-    """A dependency. `ecosystem` as OSV spells it (PyPI, npm); `fixed` lists versions that mend it."""
+    """A dependency. `ecosystem` as OSV spells it (PyPI, npm); `fixed`: versions that mend it."""
 
     ecosystem: str
     name: str

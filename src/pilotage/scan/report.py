@@ -10,7 +10,7 @@ from pilotage.domain.scan import Scan
 
 @dataclass(frozen=True, slots=True)
 class Format:
-    """How a scan is written. `file` is the name it gets in an output folder, "" for the terminal."""
+    """How a scan is written. `file` is its name in an output folder, "" for the terminal."""
 
     name: str
     summary: str
