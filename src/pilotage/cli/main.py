@@ -58,7 +58,8 @@ def summaries() -> dict[str, str]:
             if module.name in NOT_VERBS or module.name.startswith("_"):
                 continue
             with open(Path(folder) / f"{module.name}.py", encoding="utf-8") as file:
-                found[module.name.replace("_", "-")] = summary
+                summary = file.readline().strip().strip('"').strip()
+            found[module.name.replace("_", "-")] = summary
     return dict(sorted(found.items()))
 
 
