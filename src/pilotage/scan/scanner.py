@@ -26,8 +26,10 @@ class Raw:
 
     def relative(self, path: str) -> str:
         """A path of the report as we write it: relative to the stage, with `/`."""
-        path = path.removeprefix("file://").replace("\\", "/")
+        path = path.removeprefix("file://")
         root = self.root.rstrip("/")
+        if not root:  # a report of another machine; on ours a backslash is part of a name
+            path = path.replace("\\", "/")
         for prefix in (root + "/", root.lstrip("/") + "/", "./"):
             if root.strip("/") or prefix == "./":
                 path = path.removeprefix(prefix)
