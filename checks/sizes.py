@@ -30,7 +30,9 @@ def oversized(path: Path) -> list[str]:
 def main() -> int:
     """Print what is too long; 1 if anything is."""
     files = [path for folder in FOLDERS for path in sorted(Path(folder).rglob("*.py"))]
-    own = [path for path in files if "vulnerable" not in path.parts and "repaired" not in path.parts]
+    own = [
+        path for path in files if "vulnerable" not in path.parts and "repaired" not in path.parts
+    ]
     found = [line for path in own for line in oversized(path)]
     print("\n".join(found) or f"sizes: {len(own)} files, all small")
     return 1 if found else 0

@@ -8,6 +8,7 @@ import pkgutil
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from types import ModuleType
 
 from pilotage import __version__
 from pilotage.domain.errors import PilotageError
@@ -31,10 +32,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             f"error: there is no verb {verb!r}\nhint:  one of {', '.join(verbs)}", file=sys.stderr
         )
         return 2
-    module = importlib.import_module(f"pilotage.cli.{verb.replace('-', '_')}")
-    parser = argparse.ArgumentParser(prog=f"pilotage {verb}", description=verbs[verb])
-    parser.add_argument("--settings", type=Path, help="settings file instead of the usual one")
-    module.register(parser)
+    module, parser = prepare(verb, verbs[verb])
     arguments = parser.parse_args(words[1:])
     try:
         return int(module.run(arguments))
@@ -48,6 +46,15 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 130
     except BrokenPipeError:
         return 0
+
+
+def prepare(verb: str, summary: str) -> tuple[ModuleType, argparse.ArgumentParser]:
+    """The verb's file and its parser."""
+    module = importlib.import_module(f"pilotage.cli.{verb.replace('-', '_')}")
+    parser = argparse.ArgumentParser(prog=f"pilotage {verb}", description=summary)
+    parser.add_argument("--settings", type=Path, help="settings file instead of the usual one")
+    module.register(parser)
+    return module, parser
 
 
 def summaries() -> dict[str, str]:
