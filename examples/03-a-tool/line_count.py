@@ -1,4 +1,4 @@
-"""A tool in ten lines. On the shelf src/pilotage/tools/ it is there over MCP, REST and in pipelines."""
+"""A tool in ten lines: on the shelf, it is there over MCP, REST and in pipelines."""
 
 from pathlib import Path
 
