@@ -64,8 +64,8 @@ class App:
 
     def close(self) -> None:
         """Write what is queued, then sign it."""
+        self.audit.seal()
         self.database.close()
-        self.audit.checkpoint()
 
 
 def local_principal() -> Principal:

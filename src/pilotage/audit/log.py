@@ -7,9 +7,12 @@ The hash is computed in the store's writer thread, where the row before is known
 from __future__ import annotations
 
 import hashlib
+import logging
 import sqlite3
 import time
+from collections import deque
 from collections.abc import Callable, Mapping
+from itertools import islice
 from typing import Any
 
 import msgspec
@@ -17,11 +20,17 @@ import msgspec
 from pilotage.audit.checkpoint import Checkpoints
 from pilotage.domain.audit import AuditEntry
 from pilotage.domain.call import Decision, ToolCall, ToolResult
+from pilotage.domain.errors import Busy, Unavailable
 from pilotage.store import audit as rows
 from pilotage.store.database import Database
 
+logger = logging.getLogger(__name__)
 GENESIS = bytes(32)
 CHECKPOINT_SECONDS = 5.0
+PENDING_LIMIT = 20_000
+BODY_LIMIT = 65_536
+Pending = tuple[int, str, str, str, str, bytes]
+"""at, event, call, tool, principal, body: a row that has no number yet."""
 _encode = msgspec.json.Encoder().encode
 
 
@@ -31,28 +40,30 @@ def chain(before: bytes, row: tuple[int, int, str, str, str, str, bytes]) -> byt
 
 
 class AuditLog:
-    """`durable` entries are on disk when `open` returns, others within 50 ms."""
+    """What is recorded is on disk within 50 ms, or once `settled` returns."""
 
     def __init__(self, database: Database, checkpoints: Checkpoints) -> None:
         self._database = database
         self._checkpoints = checkpoints
-        self._pending: list[tuple[int, str, str, str, str, bytes]] = []
-        self._head: tuple[int, bytes] | None = None
-        self._signed_at = 0.0
-        self._signed_seq = -1
-        database.on_group(self._flush)
+        self._pending: deque[Pending] = deque()
+        self._signed_at = time.monotonic()
+        if rows.newest(database, 1, None, None, None) == []:
+            checkpoints.begin()
+        database.on_group(lambda: bool(self._pending), self._flush)
 
-    async def open(self, call: ToolCall, arguments: Mapping[str, Any], *, durable: bool) -> None:
+    def open(self, call: ToolCall, arguments: Mapping[str, Any]) -> None:
         """Record the intent, before anything is decided."""
         body: dict[str, Any] = {"via": call.via, "arguments": arguments}
-        for key, value in (("key", call.idempotency_key), ("run", call.run), ("step", call.step)):
-            if value is not None:
-                body[key] = value
-        add = self._adder("open", call.id, call.tool, call.by.name, body)
-        if durable:
-            await self._database.write(add)
-        else:
-            self._database.write_lazily(add)
+        if call.idempotency_key is not None:
+            body["key"] = call.idempotency_key
+        if call.run is not None:
+            body["run"], body["step"] = call.run, call.step
+        text = _encode(body)
+        if len(text) > BODY_LIMIT:
+            digest = hashlib.sha256(text).hexdigest()
+            body["arguments"] = {"cut": len(text), "sha256": digest}
+            text = _encode(body)
+        self._add("open", call.id, call.tool, call.by.name, text)
 
     def close(
         self, call: ToolCall, decision: Decision | None, result: ToolResult, seconds: float
@@ -63,47 +74,71 @@ class AuditLog:
             body["decision"], body["rule"] = decision.answer, decision.rule
         if result.error:
             body["error"] = result.error[:1000]
-        self._database.write_lazily(self._adder("close", call.id, call.tool, call.by.name, body))
+        self._add("close", call.id, call.tool, call.by.name, _encode(body))
 
     def refuse(self, call: str, tool: str, principal: str, via: str, why: str) -> None:
         """Record what the door turned away before it became a call (no key, wrong key)."""
-        self._database.write_lazily(
-            self._adder("refused", call, tool, principal, {"via": via, "error": why})
-        )
+        self._add("refused", call, tool, principal, _encode({"via": via, "error": why}))
 
-    def _adder(
-        self, event: str, call: str, tool: str, principal: str, body: Mapping[str, Any]
-    ) -> Callable[[sqlite3.Connection], None]:
-        row = (time.time_ns() // 1000, event, call, tool, principal, _encode(body))
-        return lambda _: self._pending.append(row)
+    async def settled(self) -> None:
+        """Return once everything recorded before is on disk; raise if it cannot be."""
+        await self._database.settled()
+
+    def _add(self, event: str, call: str, tool: str, principal: str, body: bytes) -> None:
+        if len(self._pending) >= PENDING_LIMIT:
+            raise Busy("the audit queue is full", "the disk is too slow for this load; try again")
+        self._pending.append((time.time_ns() // 1000, event, call, tool, principal, body))
 
     def _flush(self, connection: sqlite3.Connection) -> Callable[[], None] | None:
         """In the writer thread, once a group: number, chain and insert what is pending.
 
-        The head is read again each time, since other processes append to the same file.
+        The head is read again each time, since other processes append to the same file. Rows leave
+        the queue after the commit: a disk that fails loses none, and fills the queue until calls
+        are refused.
         """
-        if not self._pending:
+        count = len(self._pending)
+        if not count:
             return None
-        pending, self._pending = self._pending, []
         seq, before = rows.head(connection) or (-1, GENESIS)
         chained: list[rows.Row] = []
-        for row in pending:
+        for row in islice(self._pending, count):
             seq += 1
-            numbered = (seq, *row)
-            before = chain(before, numbered)
-            chained.append((*numbered, before))
+            before = chain(before, (seq, *row))
+            chained.append((seq, *row, before))
         rows.insert(connection, chained)
-        self._head = (seq, before)
-        if time.monotonic() - self._signed_at >= CHECKPOINT_SECONDS:
-            return self.checkpoint
-        return None
 
-    def checkpoint(self) -> None:
-        """Sign the newest row, outside the database. Called every 5 s under load and at close."""
-        if self._head is None or self._head[0] == self._signed_seq:
-            return
-        self._checkpoints.sign(*self._head)
-        self._signed_at, self._signed_seq = time.monotonic(), self._head[0]
+        def done() -> None:
+            for _ in range(count):
+                self._pending.popleft()
+            if time.monotonic() - self._signed_at >= CHECKPOINT_SECONDS:
+                self._sign()
+
+        return done
+
+    def seal(self) -> None:
+        """Write what is pending and sign it. Without it the last rows lack a checkpoint."""
+        try:
+            self._database.settle()
+            self._sign()
+        except Unavailable as error:
+            logger.error("%s", error)
+
+    def _sign(self) -> None:
+        """Sign the newest row, outside the database: every 5 s under load, and at the end.
+
+        Refused where the last checkpoint no longer fits the rows: signing over a cut tail would
+        hide it from verification.
+        """
+        self._signed_at = time.monotonic()
+        point = self._checkpoints.last()
+        if point.seq >= 0 and rows.hash_of(self._database, point.seq) != bytes.fromhex(point.hash):
+            raise Unavailable(
+                f"audit row {point.seq} does not fit its signed checkpoint: nothing more is signed",
+                "pilotage audit verify",
+            )
+        newest = rows.newest(self._database, 1, None, None, None)
+        if newest and newest[0][0] > point.seq:
+            self._checkpoints.sign(newest[0][0], newest[0][7])
 
     def list(
         self,

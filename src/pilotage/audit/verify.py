@@ -10,6 +10,7 @@ from pilotage.store import audit as rows
 from pilotage.store.database import Database
 
 PAGE = 5_000
+FIRST = -(1 << 63)
 
 
 def verify(database: Database, checkpoints: Checkpoints) -> Verification:
@@ -17,24 +18,32 @@ def verify(database: Database, checkpoints: Checkpoints) -> Verification:
     try:
         point = checkpoints.last()
     except Unavailable as error:
-        return Verification(0, -1, 0, str(error))
-    signed = (point.seq, bytes.fromhex(point.hash)) if point else (-1, GENESIS)
-    before, seq = GENESIS, -1
-    while True:
-        page = rows.after(database, seq, PAGE)
-        if not page:
-            break
+        if rows.newest(database, 1, None, None, None):
+            return Verification(0, -1, 0, f"nothing can be trusted: {error.what}")
+        return Verification(0, -1, None, "there is nothing yet")
+    signed = bytes.fromhex(point.hash)
+    before, seq, cursor = GENESIS, -1, FIRST
+    while page := rows.after(database, cursor, PAGE):
         for row in page:
-            if row[0] != seq + 1:
-                return Verification(seq + 1, signed[0], seq + 1, "the row is missing: deleted")
-            expected = chain(before, row[:7])
-            if expected != row[7]:
-                return Verification(seq + 1, signed[0], row[0], "the row was edited or reordered")
-            before, seq = expected, row[0]
-            if seq == signed[0] and before != signed[1]:
+            why = _wrong(row, seq, before)
+            if not why and row[0] == point.seq and row[7] != signed:
                 why = "the chain was rewritten: the row differs from the signed checkpoint"
-                return Verification(seq + 1, signed[0], seq, why)
-    if seq < signed[0]:
-        why = f"the end was cut off: the signed checkpoint names row {signed[0]}"
-        return Verification(seq + 1, signed[0], seq + 1, why)
-    return Verification(seq + 1, signed[0], None, "the chain holds")
+            if why:
+                return Verification(seq + 1, point.seq, min(row[0], seq + 1), why)
+            before, seq = row[7], row[0]
+        cursor = seq
+    if seq < point.seq:
+        why = f"the end was cut off: the signed checkpoint names row {point.seq}"
+        return Verification(seq + 1, point.seq, seq + 1, why)
+    return Verification(seq + 1, point.seq, None, "the chain holds")
+
+
+def _wrong(row: rows.Row, seq: int, before: bytes) -> str:
+    """What is wrong with the row that follows row `seq`, which has the hash `before`."""
+    if row[0] > seq + 1:
+        return "the row is missing: deleted"
+    if row[0] < seq + 1:
+        return "the row was inserted"
+    if chain(before, row[:7]) != row[7]:
+        return "the row was edited or reordered"
+    return ""

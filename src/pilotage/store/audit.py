@@ -22,6 +22,12 @@ def insert(connection: sqlite3.Connection, rows: Sequence[Row]) -> None:
     connection.executemany("INSERT INTO audit VALUES (?,?,?,?,?,?,?,?)", rows)
 
 
+def hash_of(database: Database, seq: int) -> bytes | None:
+    """The hash of one row, None where there is no such row."""
+    found = database.read("SELECT hash FROM audit WHERE seq = ?", seq)
+    return found[0][0] if found else None
+
+
 def after(database: Database, seq: int, limit: int) -> list[Row]:
     """The next rows in order."""
     query = "SELECT * FROM audit WHERE seq > ? ORDER BY seq LIMIT ?"

@@ -6,6 +6,8 @@ Why not an ORM or SQLAlchemy: see docs/decisions/0002-sqlite-without-sqlalchemy.
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import logging
 import os
 import sqlite3
 import threading
@@ -20,6 +22,9 @@ from pilotage.store import schema
 
 T = TypeVar("T")
 Write = Callable[[sqlite3.Connection], T]
+Hook = Callable[[sqlite3.Connection], Callable[[], None] | None]
+
+logger = logging.getLogger(__name__)
 
 LAZY_SECONDS = 0.05
 QUEUE_LIMIT = 20_000
@@ -50,7 +55,7 @@ class Database:
         self._closing = False
         self._readers = threading.local()
         self._opened: list[sqlite3.Connection] = []
-        self._group_hooks: list[Callable[[sqlite3.Connection], Callable[[], None] | None]] = []
+        self._hooks: list[tuple[Callable[[], bool], Hook]] = []
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
         try:
@@ -72,10 +77,10 @@ class Database:
         connection.execute("PRAGMA foreign_keys=ON")
         return connection
 
-    def on_group(self, hook: Callable[[sqlite3.Connection], Callable[[], None] | None]) -> None:
-        """`hook` runs in the writer thread inside each group, last; what it returns,
-        after the commit."""
-        self._group_hooks.append(hook)
+    def on_group(self, waits: Callable[[], bool], hook: Hook) -> None:
+        """`hook` runs in the writer thread, last in each group, and in one of its own within 50 ms
+        while `waits()`; what it returns runs after the commit, and only if there was one."""
+        self._hooks.append((waits, hook))
 
     async def write(self, work: Write[T]) -> T:
         """Run `work` in the writer thread; return its result once it is committed."""
@@ -84,8 +89,16 @@ class Database:
         self._put(_Job(work, loop, future), urgent=True)
         return await asyncio.shield(future)
 
+    async def settled(self) -> None:
+        """Return once everything that was handed over before is on disk."""
+        await self.write(_nothing)
+
+    def settle(self) -> None:
+        """The same for callers without an event loop."""
+        self.write_now(_nothing)
+
     def write_now(self, work: Write[T]) -> T:
-        """The same for callers without an event loop: blocks until committed."""
+        """`write` for callers without an event loop: blocks until committed."""
         future: Future[T] = Future()
         self._put(_Job(work, None, future), urgent=True)
         return future.result()
@@ -130,38 +143,44 @@ class Database:
         while True:
             with self._ready:
                 if not self._urgent and not self._closing:
-                    self._ready.wait(LAZY_SECONDS if self._queue else LAZY_SECONDS * 2)
+                    self._ready.wait(LAZY_SECONDS)
                 self._urgent = False
-                if self._closing and not self._queue:
-                    return
+                last = self._closing
             group: list[_Job[Any]] = []
             while self._queue and len(group) < GROUP_LIMIT:
                 group.append(self._queue.popleft())
             if self._queue:
                 self._urgent = True
-            if group:
-                self._commit(group)
+            self._commit(group)
+            if last and not self._queue:
+                return
 
     def _commit(self, group: list[_Job[Any]]) -> None:
-        after: list[Callable[[], None]] = []
+        """One transaction. Whatever breaks it is told to every waiter; this thread goes on."""
+        if not group and not any(waits() for waits, _ in self._hooks):
+            return
         connection = self._connection
+        after: list[Callable[[], None]] = []
         try:
             connection.execute("BEGIN IMMEDIATE")
             for job in group:
                 self._run(job)
-            for hook in self._group_hooks:
-                done = hook(connection)
-                if done:
-                    after.append(done)
+            after = [done for _, hook in self._hooks if (done := hook(connection))]
             connection.execute("COMMIT")
-        except sqlite3.Error as error:
-            if connection.in_transaction:
-                connection.execute("ROLLBACK")
+        except Exception as error:
+            after = []
+            with contextlib.suppress(sqlite3.Error):
+                if connection.in_transaction:
+                    connection.execute("ROLLBACK")
+            logger.error("%s could not be written: %s", self.path, error)
             for job in group:
                 job.error = Unavailable(f"{self.path} could not be written: {error}")
-        for call in after:
-            call()
         _settle(group)
+        for done in after:
+            try:
+                done()
+            except Exception as error:
+                logger.error("after a commit: %s", error)
 
     def _run(self, job: _Job[Any]) -> None:
         connection = self._connection
@@ -174,6 +193,10 @@ class Database:
         connection.execute("RELEASE job")
 
 
+def _nothing(_: sqlite3.Connection) -> None:
+    """A write that only waits for those before it."""
+
+
 def _settle(group: list[_Job[Any]]) -> None:
     """Tell each waiter; those of one event loop in one wake-up."""
     loops: dict[asyncio.AbstractEventLoop, list[_Job[Any]]] = {}
@@ -183,7 +206,7 @@ def _settle(group: list[_Job[Any]]) -> None:
         elif job.future is not None:
             _resolve([job])
     for loop, jobs in loops.items():
-        if not loop.is_closed():
+        with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits
             loop.call_soon_threadsafe(_resolve, jobs)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from dataclasses import replace
 
@@ -17,10 +18,13 @@ from pilotage.domain.call import (
     ToolResult,
     silent,
 )
-from pilotage.domain.errors import Denied, NotFound, PilotageError
+from pilotage.domain.errors import Denied, PilotageError
 from pilotage.policy.policy import Policy, Question
 from pilotage.tool.redact import Redactor
 from pilotage.tool.registry import Entry, Registry
+
+logger = logging.getLogger(__name__)
+_CANCELLED = ToolResult(Outcome.CANCELLED, error="cancelled")
 
 
 class Gateway:
@@ -41,19 +45,19 @@ class Gateway:
         ran is answered, however it ended. Cancelling the task cancels the tool."""
         began = time.perf_counter()
         decision: Decision | None = None
-        result = ToolResult(Outcome.CANCELLED, error="cancelled")
-        entry, missing = self._find(call.tool)
-        durable = entry is not None and entry.tool.effect is not Effect.READ
-        await self._audit.open(call, self._redactor.arguments(call.arguments), durable=durable)
+        result = _CANCELLED
+        self._audit.open(call, self._redactor.arguments(call.arguments))
         try:
-            if entry is None:
-                raise missing
+            entry = self._registry.find(call.tool)
+            if entry.tool.effect is not Effect.READ:
+                await self._audit.settled()
             arguments, ignored = entry.arguments.check(call.arguments)
             decision = self._policy.decide(Question(call.by, call.tool, entry.tool.effect))
             if decision.answer is not Answer.ALLOW:
                 raise Denied(decision.why, f"rule {decision.rule}")
-            result = await self._run(entry, replace(call, arguments=arguments), report)
-            result = self._clean(result, ignored)
+            if arguments is not call.arguments:
+                call = replace(call, arguments=arguments)
+            result = self._clean(await self._run(entry, call, report), ignored)
             return result
         except PilotageError as refused:
             outcome = Outcome.DENIED if isinstance(refused, Denied) else Outcome.FAILED
@@ -62,32 +66,31 @@ class Gateway:
         finally:
             self._audit.close(call, decision, result, time.perf_counter() - began)
 
-    def _find(self, name: str) -> tuple[Entry | None, PilotageError]:
-        try:
-            return self._registry.find(name), NotFound(name)
-        except NotFound as missing:
-            return None, missing
-
     async def _run(self, entry: Entry, call: ToolCall, report: Report) -> ToolResult:
         """With a deadline. An error of the tool is its answer; a bug of ours says so."""
         limit = min(call.timeout or entry.tool.timeout, entry.tool.timeout)
+        deadline = asyncio.timeout(limit)
         try:
-            async with asyncio.timeout(limit):
+            async with deadline:
                 return await entry.tool.run(call, report)
-        except TimeoutError:
-            return ToolResult(Outcome.TIMED_OUT, error=f"{call.tool} took longer than {limit:g} s")
         except Denied as error:
             return ToolResult(Outcome.DENIED, error=error.what, hint=error.hint)
         except PilotageError as error:
             outcome = Outcome.UNAVAILABLE if error.status == 503 else Outcome.FAILED
             return ToolResult(outcome, error=error.what, hint=error.hint)
         except Exception as error:
+            if deadline.expired():
+                why = f"{call.tool} took longer than {limit:g} s"
+                return ToolResult(Outcome.TIMED_OUT, error=why)
+            logger.exception("%s broke in call %s", call.tool, call.id)
             return ToolResult(
                 Outcome.FAILED, error=f"{call.tool} broke: {type(error).__name__}: {error}"
             )
 
     def _clean(self, result: ToolResult, ignored: tuple[str, ...]) -> ToolResult:
         """Without known secrets, and with the names of arguments that did not count."""
+        if not ignored and not self._redactor.knows and result.error is None:
+            return result
         return replace(
             result,
             value=self._redactor.result(result.value),

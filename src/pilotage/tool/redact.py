@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import functools
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from types import NoneType
 from typing import Any
 
 MASK = "[redacted]"
 TEXT_LIMIT = 4_000
+SHORTEST = 15
+"""No pattern of `_VALUE` fits a shorter text."""
 _NAME = re.compile(
     r"(?i)(pass(word|wd)?|secret|token|api_?key|authorization|credential|private_?key)"
 )
@@ -35,44 +39,65 @@ class Redactor:
             longest_first = sorted(self._masked, key=len, reverse=True)
             self._known = re.compile("|".join(map(re.escape, longest_first)))
 
+    @property
+    def knows(self) -> bool:
+        """Is there any value that `result` would take out?"""
+        return self._known is not None
+
     def text(self, text: str) -> str:
         """Without known secrets and without what looks like one."""
         if self._known is not None:
             text = self._known.sub(MASK, text)
-        return _VALUE.sub(MASK, text)
+        return _VALUE.sub(MASK, text) if len(text) >= SHORTEST else text
 
     def result(self, value: Any) -> Any:
         """A tool's answer without known secrets: nothing is guessed, so data stays whole."""
-        if self._known is None:
+        known = self._known
+        if known is None:
             return value
-        return _walk(
-            value, lambda text: self._known.sub(MASK, text) if self._known else text, names=False
-        )
+        return _walk(value, lambda text: known.sub(MASK, text))
 
     def arguments(self, value: Mapping[str, Any]) -> Mapping[str, Any]:
         """Arguments as the audit keeps them: secrets out by name and by look, long texts cut."""
-        for item in value.values():
-            if not isinstance(item, (int, float, bool, type(None))):
-                break
-        else:
-            if not any(map(_NAME.search, value)):
-                return value
-        walked: Mapping[str, Any] = _walk(
-            value, lambda text: self.text(text)[:TEXT_LIMIT], names=True
-        )
+        walked: Mapping[str, Any] = _walk(value, self._short, _named)
         return walked
 
+    def _short(self, text: str) -> str:
+        return self.text(text)[:TEXT_LIMIT]
 
-def _walk(value: Any, change: Any, *, names: bool) -> Any:
+
+def _named(name: str) -> bool:
+    """Does this name say that its value is a secret?"""
+    return _short_named(name) if len(name) <= 64 else _NAME.search(name) is not None
+
+
+@functools.lru_cache(1024)
+def _short_named(name: str) -> bool:
+    return _NAME.search(name) is not None
+
+
+def _whole(_: str) -> str:
+    return MASK
+
+
+def _walk(
+    value: Any, change: Callable[[str], str], named: Callable[[str], bool] | None = None
+) -> Any:
+    """The same value with each text changed. Under a name that is `named`, every text and number
+    is masked, however deep it lies."""
     if isinstance(value, str):
         return change(value)
+    if isinstance(value, (bool, float, NoneType)):
+        return value
+    if isinstance(value, int):
+        return MASK if change is _whole else value
     if isinstance(value, Mapping):
         return {
-            change(str(k)): MASK
-            if names and v and _NAME.search(str(k)) and not isinstance(v, (bool, Mapping, list))
-            else _walk(v, change, names=names)
+            change(k) if change is not _whole else k: _walk(
+                v, _whole if named is not None and named(k) else change, named
+            )
             for k, v in value.items()
         }
     if isinstance(value, (list, tuple)):
-        return [_walk(item, change, names=names) for item in value]
+        return [_walk(item, change, named) for item in value]
     return value

@@ -11,7 +11,10 @@ from pilotage.domain.errors import BadInput, PilotageError
 
 
 class Arguments:
-    """A compiled input schema. References to other documents are refused when it is compiled."""
+    """A compiled input schema. References to other documents are refused when it is compiled.
+
+    What it says about an argument never quotes the argument: it may be a secret.
+    """
 
     def __init__(self, tool: str, schema: Mapping[str, Any], *, open: bool) -> None:
         self._tool = tool
@@ -19,7 +22,9 @@ class Arguments:
         self._open = open
         _refuse_remote(tool, schema)
         try:
-            self._validator = jsonschema_rs.Draft202012Validator(dict(schema))
+            self._validator = jsonschema_rs.Draft202012Validator(
+                dict(schema), mask="the value"
+            )
         except (ValueError, jsonschema_rs.ReferencingError) as error:
             raise PilotageError(f"the input schema of {tool} is not usable: {error}") from None
 
