@@ -22,9 +22,7 @@ class Arguments:
         self._open = open
         _refuse_remote(tool, schema)
         try:
-            self._validator = jsonschema_rs.Draft202012Validator(
-                dict(schema), mask="the value"
-            )
+            self._validator = jsonschema_rs.Draft202012Validator(dict(schema), mask="the value")
         except (ValueError, jsonschema_rs.ReferencingError) as error:
             raise PilotageError(f"the input schema of {tool} is not usable: {error}") from None
 
