@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import os
 import pkgutil
 import sys
 from collections.abc import Sequence
@@ -11,6 +12,7 @@ from pathlib import Path
 from types import ModuleType
 
 from pilotage import __version__
+from pilotage.ci import guard
 from pilotage.domain.errors import PilotageError
 
 NOT_VERBS = {"main", "door", "terminal"}
@@ -19,6 +21,8 @@ NOT_VERBS = {"main", "door", "terminal"}
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one verb; return its exit code (0, 1 FAIL, 2 usage, 3 INCOMPLETE, 4 bug, 5 waits)."""
     words = list(sys.argv[1:] if argv is None else argv)
+    if "--stdio" not in words:  # there the stream is a protocol, not a log
+        guard.install(os.environ)
     if words == ["--version"]:
         print(f"pilotage {__version__}")
         return 0
