@@ -77,6 +77,7 @@ class Pass:
     `config` maps a file name to content that is written to `{config}` (a folder of ours).
     `exits` are the exit codes that mean "it ran to its end". `cost` orders the start, longest
     first (seconds on a small project). `search`: run our own code instead of a program.
+    `private`: what the program prints may hold secrets, so nothing of it is ever quoted.
     """
 
     name: str
@@ -95,6 +96,7 @@ class Pass:
     seconds: float = 300.0
     memory: int = 3 << 30
     cost: float = 1.0
+    private: bool = False
     search: Callable[[Path, tuple[str, ...]], Awaitable[Parsed]] | None = None
 
 
