@@ -68,6 +68,12 @@ class Settings:
     roles_file: Path | None = None
     programs: Mapping[str, str] | None = None
 
+    @property
+    def authority(self) -> Path:
+        """The certificate of the local authority that `pilotage serve --tls auto` makes; our own
+        client trusts it where it exists."""
+        return self.home / "tls" / "ca.pem"
+
     def text(self, key: str) -> str:
         return str(self.values[key])
 

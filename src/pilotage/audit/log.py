@@ -6,6 +6,7 @@ The hash is computed in the store's writer thread, where the row before is known
 
 from __future__ import annotations
 
+import builtins
 import hashlib
 import logging
 import sqlite3
@@ -18,7 +19,7 @@ from typing import Any
 import msgspec
 
 from pilotage.audit.checkpoint import Checkpoints
-from pilotage.domain.audit import AuditEntry
+from pilotage.domain.audit import AuditEntry, CallRecord
 from pilotage.domain.call import Decision, ToolCall, ToolResult
 from pilotage.domain.errors import Busy, Unavailable
 from pilotage.store import audit as rows
@@ -153,3 +154,16 @@ class AuditLog:
             AuditEntry(*row[:6], msgspec.json.decode(row[6]), row[7].hex())
             for row in rows.newest(self._database, limit, before, tool, event)
         ]
+
+    def calls(
+        self, *, limit: int = 100, before: int | None = None, tool: str | None = None
+    ) -> builtins.list[CallRecord]:
+        """The newest calls first, with how they ended."""
+        return [_record(*found) for found in rows.calls(self._database, limit, before, tool)]
+
+
+def _record(row: rows.Row, closed: bytes | None) -> CallRecord:
+    opening = msgspec.json.decode(row[6])
+    closing = msgspec.json.decode(closed) if closed is not None else {}
+    said = [closing.get(key) for key in ("outcome", "decision", "rule", "ms", "error")]
+    return CallRecord(row[0], row[1], row[3], row[4], row[5], opening["via"], *said)

@@ -23,6 +23,26 @@ class AuditEntry:
 
 
 @dataclass(frozen=True, slots=True)
+class CallRecord:
+    """A call as the audit knows it: its "open" row `seq`, and its "close" row where it has one.
+
+    `outcome` None: it still runs, or its process died. `ms` are milliseconds.
+    """
+
+    seq: int
+    at: int
+    call: str
+    tool: str
+    principal: str
+    via: str
+    outcome: str | None
+    decision: str | None
+    rule: str | None
+    ms: float | None
+    error: str | None
+
+
+@dataclass(frozen=True, slots=True)
 class Verification:
     """`bad_seq` is the first row that is wrong and `why` says how; None: the chain holds.
 

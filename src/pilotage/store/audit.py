@@ -43,3 +43,15 @@ def newest(
         "AND (?3 IS NULL OR event = ?3) ORDER BY seq DESC LIMIT ?4"
     )
     return [tuple(row) for row in database.read(query, before, tool, event, limit)]
+
+
+def calls(
+    database: Database, limit: int, before: int | None, tool: str | None
+) -> list[tuple[Row, bytes | None]]:
+    """Rows that open a call, the newest first, each with the body of the row that closes it."""
+    query = (
+        "SELECT o.*, (SELECT c.body FROM audit c WHERE c.call = o.call AND c.event = 'close') "
+        "FROM audit o WHERE o.event = 'open' AND (?1 IS NULL OR o.seq < ?1) "
+        "AND (?2 IS NULL OR o.tool = ?2) ORDER BY o.seq DESC LIMIT ?3"
+    )
+    return [(tuple(row)[:8], row[8]) for row in database.read(query, before, tool, limit)]

@@ -35,7 +35,7 @@ class Keys:
 
     def __init__(self, database: Database) -> None:
         self._database = database
-        self._known: dict[bytes, tuple[float, Key]] = {}
+        self._known: dict[bytes, tuple[float, Key, Principal]] = {}
 
     def create(
         self,
@@ -86,7 +86,8 @@ class Keys:
             rows = self._database.read("SELECT * FROM api_key WHERE hash=?", digest)
             if not rows:
                 raise Unauthenticated("the API key is not known", "pilotage keys create")
-            known = (now, _key(rows[0]))
+            key = _key(rows[0])
+            known = (now, key, Principal(f"key:{key.name}", frozenset(key.roles), key.tools))
             if len(self._known) > 10_000:
                 self._known.clear()
             self._known[digest] = known
@@ -95,7 +96,7 @@ class Keys:
             raise Unauthenticated(f"the API key {key.name} is revoked", "pilotage keys create")
         if key.expires is not None and now >= key.expires:
             raise Unauthenticated(f"the API key {key.name} has expired", "pilotage keys create")
-        return Principal(f"key:{key.name}", frozenset(key.roles), key.tools)
+        return known[2]
 
 
 def _hash(text: str) -> bytes:

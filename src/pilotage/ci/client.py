@@ -1,0 +1,169 @@
+"""Call tools of a server over REST: one pooled session, one TLS context, progress as it comes."""
+
+from __future__ import annotations
+
+import ssl
+from collections.abc import AsyncIterator, Mapping
+from types import TracebackType
+from typing import Any
+
+import aiohttp
+import msgspec
+
+from pilotage import __version__
+from pilotage.config import Settings
+from pilotage.domain.call import Progress, Report, silent
+from pilotage.domain.errors import (
+    BadInput,
+    Busy,
+    Conflict,
+    Denied,
+    NotFound,
+    PilotageError,
+    TooLarge,
+    Unauthenticated,
+    Unavailable,
+)
+
+SILENCE_SECONDS = 60.0
+"""The server says something every few seconds; this long without a byte, and it is gone."""
+_ERRORS: dict[int, type[PilotageError]] = {
+    kind.status: kind
+    for kind in (BadInput, Unauthenticated, Denied, NotFound, Conflict, TooLarge, Busy, Unavailable)
+}
+_ERRORS[422] = BadInput
+
+
+class Client:
+    """The server that `mcp.serverUrl` names, with `mcp.apiKey`. Use it as a context manager."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.url = settings.text("mcp.serverUrl").rstrip("/")
+        if not self.url.startswith(("http://", "https://")):
+            raise BadInput(f"mcp.serverUrl is {self.url!r}", "it starts with https:// or http://")
+        self._key = settings.text("mcp.apiKey")
+        self._settings = settings
+        self._session: aiohttp.ClientSession | None = None
+
+    async def __aenter__(self) -> Client:
+        headers = {"User-Agent": f"pilotage/{__version__}"}
+        if self._key:
+            headers["Authorization"] = f"Bearer {self._key}"
+        self._session = aiohttp.ClientSession(
+            headers=headers,
+            connector=aiohttp.TCPConnector(ssl=_tls(self._settings)),
+            timeout=aiohttp.ClientTimeout(total=None, sock_connect=10, sock_read=SILENCE_SECONDS),
+        )
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if self._session is not None:
+            await self._session.close()
+
+    async def call(
+        self,
+        tool: str,
+        arguments: Mapping[str, Any],
+        report: Report = silent,
+        idempotency_key: str | None = None,
+    ) -> dict[str, Any]:
+        """The answer of a tool. What the server decides against before anything runs is raised as
+        the same error that it was there."""
+        headers = {"Accept": "text/event-stream, application/json"}
+        if idempotency_key is not None:
+            headers["Idempotency-Key"] = idempotency_key
+        path = f"/api/v2/tools/call/{tool}"
+        async with self._request("POST", path, headers=headers, json=dict(arguments)) as answer:
+            if answer.content_type != "text/event-stream":
+                return await self._object(answer)
+            async for event, data in _events(answer.content):
+                if event == "result":
+                    return _object(data)
+                news = _object(data)
+                report(Progress(news["message"], news["done"], news["total"]))
+        raise Unavailable(f"{self.url} ended its answer before the result", "look at its log")
+
+    async def get(self, path: str, **query: str | int) -> dict[str, Any]:
+        """A JSON object of the management API."""
+        async with self._request("GET", path, params=query) as answer:
+            return await self._object(answer)
+
+    def _request(self, method: str, path: str, **more: Any) -> _Request:
+        if self._session is None:
+            raise PilotageError("the client is used outside of its context")
+        return _Request(self.url, self._session.request(method, self.url + path, **more))
+
+    async def _object(self, answer: aiohttp.ClientResponse) -> dict[str, Any]:
+        try:
+            body = _object(await answer.read())
+        except msgspec.MsgspecError:
+            raise Unavailable(
+                f"{self.url} answers {answer.status} without JSON", "is that a pilotage server?"
+            ) from None
+        if answer.status < 400:
+            return body
+        what = str(body.get("error", f"status {answer.status}"))
+        error = _ERRORS.get(answer.status, PilotageError)
+        raise error(what, str(body.get("hint", "")))
+
+
+class _Request:
+    """A request whose failures to reach the server say which server, and what to look at."""
+
+    def __init__(self, url: str, request: Any) -> None:
+        self._url, self._context = url, request
+
+    async def __aenter__(self) -> aiohttp.ClientResponse:
+        try:
+            answer: aiohttp.ClientResponse = await self._context.__aenter__()
+        except (aiohttp.ClientError, TimeoutError) as error:
+            raise self._unreachable(error) from None
+        return answer
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        await self._context.__aexit__(kind, error, trace)
+        if isinstance(error, (aiohttp.ClientError, TimeoutError)):
+            raise self._unreachable(error) from None
+
+    def _unreachable(self, error: Exception) -> Unavailable:
+        hint = "is it running? see mcp.serverUrl"
+        if isinstance(error, aiohttp.ClientSSLError):
+            hint = "pilotage trusts the local authority in its state folder; see mcp.verifySSL"
+        what = str(error) or type(error).__name__
+        return Unavailable(f"{self._url} cannot be used: {what}", hint)
+
+
+def _tls(settings: Settings) -> ssl.SSLContext | bool:
+    """The usual authorities, and our local one where it exists."""
+    if not settings.flag("mcp.verifySSL"):
+        return False
+    context = ssl.create_default_context()
+    if settings.authority.exists():
+        context.load_verify_locations(settings.authority)
+    return context
+
+
+def _object(data: bytes) -> dict[str, Any]:
+    return msgspec.json.decode(data, type=dict[str, Any])
+
+
+async def _events(content: aiohttp.StreamReader) -> AsyncIterator[tuple[str, bytes]]:
+    """Server-sent events, each with its data. Lines may be longer than aiohttp's own limit."""
+    rest = bytearray()
+    async for chunk in content.iter_any():
+        rest += chunk
+        while (end := rest.find(b"\n\n")) >= 0:
+            fields = dict(line.partition(b": ")[::2] for line in bytes(rest[:end]).split(b"\n"))
+            del rest[: end + 2]
+            if b"event" in fields:
+                yield fields[b"event"].decode(), fields.get(b"data", b"")

@@ -1,0 +1,51 @@
+"""Where the command line's calls go: to a server if one is named, else to this process."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from pilotage.app import App, local_principal
+from pilotage.ci.client import Client
+from pilotage.config import Settings
+from pilotage.domain.call import Report, silent
+from pilotage.tool.answer import answer
+from pilotage.tool.roots import Roots
+
+
+@dataclass(frozen=True, slots=True)
+class Door:
+    """One of the two is there. Nothing falls back from one to the other."""
+
+    app: App | None
+    client: Client | None
+
+    async def call(
+        self,
+        tool: str,
+        arguments: Mapping[str, Any],
+        report: Report = silent,
+        idempotency_key: str | None = None,
+    ) -> dict[str, Any]:
+        """The answer of a tool (see tool/answer.py). A refusal is raised as a PilotageError."""
+        if self.client is not None:
+            return await self.client.call(tool, arguments, report, idempotency_key)
+        assert self.app is not None
+        by = local_principal()
+        return answer(await self.app.call(tool, arguments, by, "cli", report, idempotency_key))
+
+
+@asynccontextmanager
+async def open_door(settings: Settings, roots: Roots) -> AsyncIterator[Door]:
+    """The server of `mcp.serverUrl`; where that is empty, an app of our own, as who runs this."""
+    if settings.text("mcp.serverUrl"):
+        async with Client(settings) as client:
+            yield Door(None, client)
+        return
+    app = App(settings, roots)
+    try:
+        yield Door(app, None)
+    finally:
+        app.close()

@@ -1,0 +1,65 @@
+"""Who may come in: the address that was called, the page that calls, the key that is shown."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+
+from pilotage.audit.log import AuditLog
+from pilotage.domain.call import Principal
+from pilotage.domain.errors import Denied, Unauthenticated
+from pilotage.domain.ids import new_id
+from pilotage.server.http import Head, Refused
+from pilotage.store.keys import Keys
+
+LOOPBACK = ("localhost", "127.0.0.1", "::1")
+REMEMBERED = 1_000
+_HOST = re.compile(r"(\[[0-9a-f:.]+\]|[a-z0-9._-]+)(:\d{1,5})?")
+_ORIGIN = re.compile(r"https?://(.+)")
+
+
+class Access:
+    """`names` are the host names (no port) under which this server may be addressed: with any
+    other, a page in somebody's browser could reach it by DNS rebinding. `local` is who comes
+    without a key; None: nobody does."""
+
+    def __init__(
+        self, keys: Keys, audit: AuditLog, names: Iterable[str], local: Principal | None = None
+    ) -> None:
+        self._keys, self._audit, self._local = keys, audit, local
+        self._names = frozenset(name.strip("[]").lower() for name in names)
+        self._good: set[bytes] = set()
+
+    def check_address(self, head: Head) -> None:
+        """Host must be one of ours, and Origin, which browsers send, as well."""
+        host = head.get(b"host", b"")
+        if host not in self._good:
+            if not self._ours(host):
+                raise Refused(421, "this server does not answer to that Host", "serve --name NAME")
+            if len(self._good) < REMEMBERED:
+                self._good.add(host)
+        origin = head.get(b"origin")
+        if origin is not None:
+            found = _ORIGIN.fullmatch(origin.decode("latin-1").lower())
+            if found is None or not self._ours(found[1].encode("latin-1")):
+                raise Denied("pages of that Origin may not call this server", "serve --name NAME")
+
+    def _ours(self, host: bytes) -> bool:
+        found = _HOST.fullmatch(host.decode("latin-1").lower())
+        return found is not None and found[1].strip("[]") in self._names
+
+    def principal(self, head: Head) -> Principal:
+        """Who holds the key in `Authorization: Bearer`."""
+        given = head.get(b"authorization")
+        if given is None:
+            if self._local is not None:
+                return self._local
+            raise Unauthenticated("there is no API key", "send Authorization: Bearer <key>")
+        scheme, _, text = given.partition(b" ")
+        if scheme.lower() != b"bearer":
+            raise Unauthenticated("that is no API key", "send Authorization: Bearer <key>")
+        return self._keys.principal(text.strip().decode("latin-1"))
+
+    def refuse(self, tool: str, principal: str, via: str, why: str) -> None:
+        """Remember who was turned away before a call was made of it."""
+        self._audit.refuse(new_id(), tool[:200], principal, via, why)

@@ -1,0 +1,146 @@
+"""POST /api/v2/tools/call/{tool}: the body is the arguments, the answer is the tool's.
+
+What is decided before anything runs has a status of its own. What ran answers 200, however it
+ended. A call that is not done after 10 s commits to 200 and sends a space now and then until its
+JSON is ready, so that a client that waits 30 s between bytes gets it. With
+`Accept: text/event-stream` the same call streams its progress and ends with its result.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import Any
+
+import msgspec
+
+from pilotage.domain.call import Principal, ToolCall
+from pilotage.domain.errors import BadInput, Conflict, NotFound, PilotageError
+from pilotage.domain.ids import new_id
+from pilotage.server.http import (
+    JSON,
+    Head,
+    Receive,
+    Refused,
+    Scope,
+    Send,
+    encode,
+    read_body,
+    refusal,
+    send_refusal,
+)
+from pilotage.server.metrics import UNKNOWN, Metrics
+from pilotage.server.watch import Watch
+from pilotage.tool.answer import answer
+from pilotage.tool.gateway import Gateway
+from pilotage.tool.registry import Registry
+
+PREFIX = "/api/v2/tools/call/"
+WATCH_AFTER = 0.1
+COMMIT_AFTER = 10.0
+KEY_LIMIT = 255
+_decode = msgspec.json.Decoder().decode
+
+
+class NotAnObject(PilotageError):
+    """JSON, but not what a call can be made of."""
+
+    status = 422
+
+
+class Calls:
+    """The REST door of the gateway. `commit_after` is in seconds."""
+
+    def __init__(
+        self,
+        gateway: Gateway,
+        registry: Registry,
+        metrics: Metrics,
+        commit_after: float = COMMIT_AFTER,
+    ) -> None:
+        self._gateway, self._registry, self._metrics = gateway, registry, metrics
+        self._commit_after = commit_after
+        self._keys: set[tuple[str, str, str]] = set()
+
+    async def serve(
+        self, scope: Scope, head: Head, by: Principal, receive: Receive, send: Send
+    ) -> None:
+        """Answer one request of `by`."""
+        if scope["method"] != "POST":
+            raise Refused(405, "a tool is called with POST")
+        kind = head.get(b"content-type", b"")
+        if kind != JSON and kind.partition(b";")[0].strip().lower() != JSON:
+            raise Refused(415, "the body must be JSON", "send Content-Type: application/json")
+        arguments = _arguments(await read_body(head, receive))
+        key = _key(head)
+        call = ToolCall(new_id(), scope["path"][len(PREFIX) :], arguments, by, "rest", key)
+        watch = Watch(receive, send, b"text/event-stream" in head.get(b"accept", b""))
+        if key is None:
+            await self._run(call, watch)
+            return
+        held = (by.name, call.tool, key)
+        if held in self._keys and not self._may_join(call.tool):
+            raise Conflict("a call with this Idempotency-Key is running", "wait for its answer")
+        self._keys.add(held)
+        try:
+            await self._run(call, watch)
+        finally:
+            self._keys.discard(held)
+
+    def _may_join(self, tool: str) -> bool:
+        """A tool that is idempotent takes care of a second call under the same key itself."""
+        try:
+            return self._registry.find(tool).tool.idempotent
+        except NotFound:
+            return True  # the gateway says so, and records it
+
+    async def _run(self, call: ToolCall, watch: Watch) -> None:
+        """Through the gateway; the client is watched only while the call takes long."""
+        timer = watch.loop.call_later(WATCH_AFTER, watch.start, self._commit_after - WATCH_AFTER)
+        metrics, began = self._metrics, time.perf_counter()
+        metrics.begin()
+        tool, outcome = call.tool, "cancelled"
+        refused: PilotageError | None = None
+        content = b""
+        try:
+            result = await self._gateway.call(call, watch.report)
+            outcome = result.outcome.value
+            content = encode(answer(result))
+        except PilotageError as error:
+            tool, outcome = (UNKNOWN if isinstance(error, NotFound) else tool), "refused"
+            refused = error
+        except asyncio.CancelledError:
+            if not watch.gone:
+                raise
+            watch.forgive()
+        finally:
+            timer.cancel()
+            metrics.end(tool, "rest", outcome, time.perf_counter() - began)
+            if watch.watcher is not None:
+                await watch.stop()
+        if refused is not None and not watch.committed:
+            await send_refusal(watch.send, refused)
+        elif not watch.gone:
+            await watch.finish(call.id, encode(refusal(refused)) if refused else content)
+
+
+def _arguments(body: bytes) -> dict[str, Any]:
+    try:
+        arguments = _decode(body)
+    except (msgspec.DecodeError, ValueError) as error:
+        raise BadInput(
+            f"the body is not JSON: {error}", "send a JSON object, {} at least"
+        ) from None
+    if not isinstance(arguments, dict):
+        raise NotAnObject("the body is JSON but no object", "send the tool's parameters by name")
+    return arguments
+
+
+def _key(head: Head) -> str | None:
+    given = head.get(b"idempotency-key")
+    if given is None:
+        return None
+    text = given.decode("latin-1")
+    if not 0 < len(text) <= KEY_LIMIT or not text.isascii() or not text.isprintable():
+        raise BadInput("the Idempotency-Key is not usable", f"1 to {KEY_LIMIT} ASCII characters")
+    return text

@@ -1,0 +1,79 @@
+"""Tools and answers in the words of MCP."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import mcp_types as types
+
+from pilotage.domain.call import Effect, ToolResult
+from pilotage.domain.errors import PilotageError
+from pilotage.server.http import encode
+from pilotage.tool.answer import answer
+from pilotage.tool.tool import Tool
+
+OURS = {
+    "success": {"type": "boolean"},
+    "outcome": {"type": "string"},
+    "ignored_arguments": {"type": "array", "items": {"type": "string"}},
+}
+"""What tool/answer.py puts beside the tool's own fields."""
+
+
+def tool(tool: Tool) -> types.Tool:
+    """A tool as tools/list shows it."""
+    return types.Tool(
+        name=tool.name,
+        title=tool.summary or None,
+        description=tool.description or None,
+        input_schema=dict(tool.input_schema),
+        output_schema=_output(tool.output_schema),
+        annotations=types.ToolAnnotations(
+            read_only_hint=tool.effect is Effect.READ,
+            destructive_hint=tool.effect is Effect.DESTROY,
+            idempotent_hint=tool.idempotent,
+        ),
+    )
+
+
+def _output(schema: Mapping[str, Any] | None) -> dict[str, Any] | None:
+    """The schema of the whole answer. What is no object has become one, under `result`."""
+    if schema is None:
+        return None
+    if schema.get("type") != "object":
+        definitions = {"$defs": schema["$defs"]} if "$defs" in schema else {}
+        inner = {k: v for k, v in schema.items() if k != "$defs"}
+        schema = {"type": "object", "properties": {"result": inner}, **definitions}
+    return {**schema, "properties": {**schema.get("properties", {}), **OURS}}
+
+
+def result(result: ToolResult, promised: bool) -> types.CallToolResult:
+    """An answer as tools/call gives it: its own blocks, or its JSON as text, and as structure.
+
+    A failure has no structure where the tool promised a shape (`promised`): clients check it.
+    """
+    body = answer(result)
+    blocks: list[dict[str, Any]] = [dict(block) for block in result.content]
+    if not result.succeeded:
+        blocks.insert(0, _text(_sentence(result.error or result.outcome.value, result.hint)))
+    if not result.content and (result.succeeded or result.value):
+        blocks.append(_text(encode(body).decode()))
+    structured = None if promised and not result.succeeded else body
+    return types.CallToolResult.model_validate(
+        {"content": blocks, "structuredContent": structured, "isError": not result.succeeded}
+    )
+
+
+def refusal(error: PilotageError) -> types.CallToolResult:
+    """A call that was decided against before anything ran."""
+    block = types.TextContent(type="text", text=_sentence(error.what, error.hint))
+    return types.CallToolResult(content=[block], is_error=True)
+
+
+def _sentence(error: str, hint: str | None) -> str:
+    return f"{error}\n{hint}" if hint else error
+
+
+def _text(text: str) -> dict[str, Any]:
+    return {"type": "text", "text": text}

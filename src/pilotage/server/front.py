@@ -1,0 +1,92 @@
+"""What every request meets first: the address, the stop, the key; then the door it asked for."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+
+from pilotage.app import App
+from pilotage.domain.call import Principal
+from pilotage.domain.errors import PilotageError, Unauthenticated, Unavailable
+from pilotage.server import calls, management
+from pilotage.server.access import Access
+from pilotage.server.calls import Calls
+from pilotage.server.http import Gone, Head, Receive, Scope, Send, read_head, send_refusal
+from pilotage.server.metrics import Metrics
+from pilotage.server.protocol import Protocol
+
+logger = logging.getLogger(__name__)
+OPEN = frozenset(("/healthz", "/readyz", "/metrics", "/api/v2/openapi.json"))
+MCP = "/mcp"
+
+
+class Front:
+    """One ASGI application for tools/call, MCP and the management API. Once `stopping`, each new
+    request is answered 503; `drain` waits for those that run."""
+
+    def __init__(self, app: App, access: Access, local: Principal | None = None) -> None:
+        self.metrics = Metrics()
+        self.stopping = False
+        self._access = access
+        self._calls = Calls(app.gateway, app.registry, self.metrics)
+        self._protocol = Protocol(app, self.metrics, local)
+        self._management = management.make(app, self.metrics, lambda: self.stopping)
+        self._end = asyncio.Event()
+        self._ended = asyncio.Event()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._other(scope, receive, send)
+            return
+        try:
+            head = read_head(scope)
+            self._access.check_address(head)
+            path: str = scope["path"]
+            if self.stopping and path not in OPEN:
+                raise Unavailable("this server is stopping", "try again")
+            if path.startswith(calls.PREFIX):
+                by = self._enter(head, path[len(calls.PREFIX) :], "rest")
+                await self._calls.serve(scope, head, by, receive, send)
+            elif path == MCP:
+                by = self._enter(head, "", "mcp")
+                await self._protocol.serve(scope, head, by, receive, send)
+            else:
+                if path not in OPEN:
+                    scope["pilotage.by"] = self._enter(head, "", "rest")
+                await self._management(scope, receive, send)
+        except PilotageError as error:
+            await send_refusal(send, error)
+        except Gone:
+            pass
+
+    def _enter(self, head: Head, tool: str, via: str) -> Principal:
+        """Who asks; somebody without a good key is turned away, on record."""
+        try:
+            return self._access.principal(head)
+        except Unauthenticated as error:
+            self._access.refuse(tool, "unknown", via, error.what)
+            self.metrics.turned_away(via)
+            raise
+
+    async def _other(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """The life of the application; web sockets are not spoken."""
+        if scope["type"] != "lifespan":
+            await send({"type": "websocket.close", "code": 1002})
+            return
+        await receive()
+        async with self._protocol.running():
+            await send({"type": "lifespan.startup.complete"})
+            shutdown = asyncio.ensure_future(receive())
+            end = asyncio.ensure_future(self._end.wait())
+            await asyncio.wait({shutdown, end}, return_when=asyncio.FIRST_COMPLETED)
+        self._ended.set()
+        end.cancel()
+        await shutdown
+        await send({"type": "lifespan.shutdown.complete"})
+
+    async def drain(self, seconds: float) -> None:
+        """Refuse what is new, wait for the calls that run, then end the streams of MCP."""
+        self.stopping = True
+        await self.metrics.idle(seconds)
+        self._end.set()
+        await self._ended.wait()

@@ -1,0 +1,122 @@
+"""The bytes of HTTP: headers read once, bodies within limits, answers in JSON."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Awaitable, Callable, MutableMapping
+from typing import Any
+
+import msgspec
+
+from pilotage.domain.errors import BadInput, PilotageError, TooLarge, Unauthenticated
+
+Scope = MutableMapping[str, Any]
+Message = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+Head = dict[bytes, bytes]
+
+JSON = b"application/json"
+BODY_LIMIT = 4 << 20
+DEPTH_LIMIT = 64
+_ONCE = frozenset(
+    (b"host", b"origin", b"authorization", b"content-type", b"content-length", b"idempotency-key")
+)
+_STRUCTURE = re.compile(rb'"(?:[^"\\]|\\.)*"|[\[{]|[\]}]', re.DOTALL)
+encode = msgspec.json.Encoder(enc_hook=str).encode
+
+
+class Refused(PilotageError):
+    """What HTTP itself forbids: 405, 415, 421."""
+
+    def __init__(self, status: int, what: str, hint: str = "") -> None:
+        super().__init__(what, hint)
+        self.status = status
+
+
+class Gone(Exception):
+    """The client went away before its request was whole."""
+
+
+def read_head(scope: Scope) -> Head:
+    """The headers by lower-case name. One that decides anything may come once only, so that no
+    two readers of this request can see two different values."""
+    pairs = scope["headers"]
+    head: Head = dict(pairs)
+    if len(head) != len(pairs):
+        names = [name for name, _ in pairs]
+        for name in _ONCE:
+            if names.count(name) > 1:
+                raise BadInput(f"the header {name.decode()} came more than once")
+    return head
+
+
+async def read_body(head: Head, receive: Receive) -> bytes:
+    """The whole body, refused as soon as it is over the limit."""
+    declared = head.get(b"content-length")
+    if declared is not None and declared.isdigit() and int(declared) > BODY_LIMIT:
+        raise TooLarge(f"the body has {int(declared)} bytes", f"at most {BODY_LIMIT}")
+    message = await receive()
+    if message["type"] == "http.disconnect":
+        raise Gone
+    body: bytes = message.get("body", b"")
+    if message.get("more_body", False):
+        parts = bytearray(body)
+        while message.get("more_body", False):
+            if len(parts) > BODY_LIMIT:
+                break
+            message = await receive()
+            if message["type"] == "http.disconnect":
+                raise Gone
+            parts += message.get("body", b"")
+        body = bytes(parts)
+    if len(body) > BODY_LIMIT:
+        raise TooLarge("the body is too large", f"at most {BODY_LIMIT} bytes")
+    if body.count(b"{") + body.count(b"[") > DEPTH_LIMIT and _depth(body) > DEPTH_LIMIT:
+        raise BadInput(f"the JSON is nested deeper than {DEPTH_LIMIT} levels")
+    return body
+
+
+def _depth(body: bytes) -> int:
+    """How deep brackets nest outside of strings."""
+    depth = deepest = 0
+    for found in _STRUCTURE.finditer(body):
+        character = found[0][0]
+        if character in b"[{":
+            depth += 1
+            deepest = max(deepest, depth)
+        elif character in b"]}":
+            depth -= 1
+    return deepest
+
+
+def refusal(error: PilotageError) -> dict[str, Any]:
+    """The body of an answer that says no."""
+    body: dict[str, Any] = {"success": False, "error": error.what}
+    if error.hint:
+        body["hint"] = error.hint
+    return body
+
+
+async def send_json(send: Send, status: int, content: bytes, *more: tuple[bytes, bytes]) -> None:
+    """One whole answer."""
+    headers = [
+        (b"content-type", JSON),
+        (b"content-length", b"%d" % len(content)),
+        (b"cache-control", b"no-store"),
+        *more,
+    ]
+    await send({"type": "http.response.start", "status": status, "headers": headers})
+    await send({"type": "http.response.body", "body": content})
+
+
+async def send_refusal(send: Send, error: PilotageError) -> None:
+    """The status and the JSON of an error; 401 says how to authenticate, 429 and 503 when."""
+    more: list[tuple[bytes, bytes]] = []
+    if isinstance(error, Unauthenticated):
+        more.append((b"www-authenticate", b'Bearer realm="pilotage", error="invalid_token"'))
+    if error.status in (429, 503):
+        more.append((b"retry-after", b"1"))
+    if error.status == 405:
+        more.append((b"allow", b"POST"))
+    await send_json(send, error.status, encode(refusal(error)), *more)

@@ -1,0 +1,269 @@
+"""MCP by the official SDK: streamable HTTP and stdio, both eras, each call through the gateway."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import anyio
+import mcp_types as types
+from mcp import MCPError
+from mcp.server.auth.middleware.bearer_auth import AuthenticatedUser
+from mcp.server.auth.provider import AccessToken
+from mcp.server.connection import Connection
+from mcp.server.context import ServerRequestContext
+from mcp.server.lowlevel import NotificationOptions, Server
+from mcp.server.models import InitializationOptions
+from mcp.server.stdio import stdio_server
+from mcp.server.streamable_http_manager import StreamableHTTPSessionManager
+from mcp.server.subscriptions import InMemorySubscriptionBus, ListenHandler, ToolsListChanged
+
+from pilotage import __version__
+from pilotage.app import App
+from pilotage.domain.call import Answer, Principal, Progress, Report, ToolCall, ToolResult, silent
+from pilotage.domain.errors import NotFound, PilotageError
+from pilotage.domain.ids import new_id
+from pilotage.policy.policy import Question
+from pilotage.server import described
+from pilotage.server.http import Head, Receive, Scope, Send, read_body
+from pilotage.server.metrics import UNKNOWN, Metrics
+
+logger = logging.getLogger(__name__)
+BY = "pilotage.by"
+TELL_SECONDS = 5.0
+NEWS_LIMIT = 1_000
+Context = ServerRequestContext[Any, Any]
+
+
+class _Server(Server[Any]):
+    """The SDK's server, which in the handshake era would not say that its tools may change."""
+
+    def create_initialization_options(
+        self,
+        notification_options: NotificationOptions | None = None,
+        experimental_capabilities: dict[str, dict[str, Any]] | None = None,
+        extensions: dict[str, dict[str, Any]] | None = None,
+    ) -> InitializationOptions:
+        options = notification_options or NotificationOptions(tools_changed=True)
+        return super().create_initialization_options(options, experimental_capabilities, extensions)
+
+
+class Protocol:
+    """`local` is who calls over stdio, or without a key where that is allowed."""
+
+    def __init__(self, app: App, metrics: Metrics, local: Principal | None = None) -> None:
+        self._app, self._metrics, self._local = app, metrics, local
+        self._bus = InMemorySubscriptionBus()
+        self._listen = ListenHandler(self._bus)
+        self._connections: set[Connection] = set()
+        self._tasks: set[asyncio.Task[Any]] = set()
+        self._users: dict[str, AuthenticatedUser] = {}
+        self._server = _Server(
+            "pilotage",
+            version=__version__,
+            title="Pilotage",
+            on_list_tools=self._list,
+            on_call_tool=self._call,
+            on_subscriptions_listen=self._listen,
+            get_tool_input_schema=self._schema,
+        )
+        self._server.middleware.clear()  # spans that nobody exports cost 40 % of a call
+        self._server.add_notification_handler(
+            "notifications/initialized", types.NotificationParams, self._greet
+        )
+        # Answers are event streams where they must be: progress and cancelling need them.
+        self._http = StreamableHTTPSessionManager(self._server)
+
+    async def serve(
+        self, scope: Scope, head: Head, by: Principal, receive: Receive, send: Send
+    ) -> None:
+        """One HTTP request of `by`, whose address was checked. A session belongs to who opened
+        it: with another key it is not found."""
+        scope[BY] = by
+        scope["user"] = self._user(by)
+        if scope["method"] == "POST":
+            body = await read_body(head, receive)
+            receive = _replay(body, receive)
+        await self._http.asgi_app(scope, receive, send)
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        """Serve sessions and tell changes of the registry while this is open."""
+        self._hear_changes()
+        async with self._http.run():
+            try:
+                yield
+            finally:
+                self._listen.close()
+                await self.stop()
+
+    async def serve_stdio(self) -> None:
+        """One client on standard input and output, until it closes them."""
+        self._hear_changes()
+        async with stdio_server() as (read, write):
+            await self._server.run(read, write, self._server.create_initialization_options())
+
+    async def stop(self) -> None:
+        """Cancel the calls that run, and wait until they have cleaned up."""
+        for task in self._tasks:
+            task.cancel()
+        if self._tasks:
+            await asyncio.wait(self._tasks)
+
+    def _hear_changes(self) -> None:
+        loop = asyncio.get_running_loop()
+
+        def heard() -> None:
+            loop.call_soon_threadsafe(self._changed)
+
+        self._app.registry.listen(heard)
+
+    def _user(self, by: Principal) -> AuthenticatedUser:
+        user = self._users.get(by.name)
+        if user is None:
+            user = AuthenticatedUser(AccessToken(token="", client_id=by.name, scopes=[]))
+            self._users[by.name] = user
+        return user
+
+    def _who(self, context: Context) -> Principal:
+        if context.request is not None:
+            by: Principal = context.request.scope[BY]
+            return by
+        if self._local is None:
+            raise MCPError(code=types.INVALID_REQUEST, message="nobody is logged in")
+        return self._local
+
+    def _schema(self, name: str) -> dict[str, Any] | None:
+        try:
+            return dict(self._app.registry.find(name).tool.input_schema)
+        except NotFound:
+            return None
+
+    async def _list(
+        self, context: Context, params: types.PaginatedRequestParams | None
+    ) -> types.ListToolsResult:
+        """The tools that who asks may call, or may ask a person for, by name, on one page."""
+        if params is not None and params.cursor is not None:
+            raise MCPError(code=types.INVALID_PARAMS, message="there is one page only")
+        by = self._who(context)
+        tools = [
+            described.tool(tool)
+            for tool in self._app.registry.tools()
+            if self._app.policy.decide(Question(by, tool.name, tool.effect)).answer
+            is not Answer.DENY
+        ]
+        return types.ListToolsResult(tools=tools, ttl_ms=0, cache_scope="private")
+
+    async def _call(
+        self, context: Context, params: types.CallToolRequestParams
+    ) -> types.CallToolResult:
+        """One call. Unknown tools are errors of the protocol, all else is the tool's answer, which
+        a model can read and mend (arguments that do not fit, a denial)."""
+        call = ToolCall(new_id(), params.name, params.arguments or {}, self._who(context), "mcp")
+        began, tool, outcome = time.perf_counter(), call.tool, "cancelled"
+        self._metrics.begin()
+        try:
+            result = await self._told(context, call)
+            outcome = result.outcome.value
+            return described.result(result, self._output(call.tool))
+        except NotFound:
+            tool, outcome = UNKNOWN, "refused"
+            raise MCPError(
+                code=types.INVALID_PARAMS, message=f"Unknown tool: {call.tool[:200]}"
+            ) from None
+        except PilotageError as error:
+            outcome = "refused"
+            return described.refusal(error)
+        finally:
+            self._metrics.end(tool, "mcp", outcome, time.perf_counter() - began)
+
+    def _output(self, name: str) -> bool:
+        """Has the tool promised a shape of its answers?"""
+        try:
+            return self._app.registry.find(name).tool.output_schema is not None
+        except NotFound:
+            return True
+
+    async def _told(self, context: Context, call: ToolCall) -> ToolResult:
+        """With progress, where the client gave a token for it."""
+        if not context.meta or "progress_token" not in context.meta:
+            return await self._shielded(call, silent)
+        news: asyncio.Queue[Progress | None] = asyncio.Queue(NEWS_LIMIT)
+
+        def report(progress: Progress) -> None:
+            if not news.full():
+                news.put_nowait(progress)
+
+        async def pump() -> None:
+            while (item := await news.get()) is not None:
+                await context.session.report_progress(item.done, item.total, item.message)
+
+        pumping = asyncio.create_task(pump())
+        try:
+            return await self._shielded(call, report)
+        finally:
+            if news.full():
+                news.get_nowait()
+            news.put_nowait(None)
+            try:
+                await asyncio.wait({pumping}, timeout=TELL_SECONDS)
+            finally:
+                pumping.cancel()
+
+    async def _shielded(self, call: ToolCall, report: Report) -> ToolResult:
+        """In a task of its own: the SDK cancels again at each await, in which no tool could clean
+        up. Cancelled once, the tool ends before this does."""
+        task = asyncio.create_task(self._app.gateway.call(call, report))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        try:
+            await asyncio.wait({task})
+        except asyncio.CancelledError:
+            task.cancel()
+            with anyio.CancelScope(shield=True):
+                await asyncio.wait({task})
+            raise
+        return task.result()
+
+    async def _greet(self, context: Context, _: types.NotificationParams) -> None:
+        """Remember a client of the handshake era, to tell it of changes. The SDK has no public
+        way to its connection."""
+        connection = context.session._connection
+        self._connections.add(connection)
+        connection.exit_stack.callback(self._connections.discard, connection)
+
+    def _changed(self) -> None:
+        task = asyncio.ensure_future(self._tell_changed())
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _tell_changed(self) -> None:
+        """In both eras; a client that does not read delays no other."""
+        await self._bus.publish(ToolsListChanged())
+
+        async def tell(connection: Connection) -> None:
+            try:
+                async with asyncio.timeout(TELL_SECONDS):
+                    await connection.send_tool_list_changed()
+            except TimeoutError:
+                logger.warning("a client did not take tools/list_changed")
+
+        await asyncio.gather(*map(tell, tuple(self._connections)))
+
+
+def _replay(body: bytes, receive: Receive) -> Receive:
+    """A request whose body was read already."""
+    first = True
+
+    async def again() -> Any:
+        nonlocal first
+        if first:
+            first = False
+            return {"type": "http.request", "body": body, "more_body": False}
+        return await receive()
+
+    return again
