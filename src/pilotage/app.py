@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import getpass
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from pilotage import shelf
@@ -24,9 +24,11 @@ from pilotage.tool.tool import Definition
 
 class App:
     """Everything one process needs, opened once; close it, or the last audit rows lack a
-    checkpoint. `roots` bounds what its tools may read and write."""
+    checkpoint. `roots` bounds what its tools may read and write. `tools` None: the shelf's."""
 
-    def __init__(self, settings: Settings, roots: Roots) -> None:
+    def __init__(
+        self, settings: Settings, roots: Roots, tools: Iterable[Definition] | None = None
+    ) -> None:
         self.settings, self.roots = settings, roots
         settings.home.mkdir(parents=True, exist_ok=True, mode=0o700)
         self.database = Database(settings.home / "pilotage.db")
@@ -42,11 +44,11 @@ class App:
             Redactor: self.redactor,
             Settings: settings,
         }
-        self._join()
+        self._join(shelf.parts("pilotage.tools", Definition).values() if tools is None else tools)
 
-    def _join(self) -> None:
-        """Make the engines, then bind each tool of the shelf to them."""
-        for definition in shelf.parts("pilotage.tools", Definition).values():
+    def _join(self, tools: Iterable[Definition]) -> None:
+        """Make the engines, then bind each tool to them."""
+        for definition in tools:
             self.registry.add(definition.bind(self.services))
 
     async def call(

@@ -6,6 +6,7 @@ import ssl
 from collections.abc import AsyncIterator, Mapping
 from types import TracebackType
 from typing import Any
+from urllib.parse import quote
 
 import aiohttp
 import msgspec
@@ -77,7 +78,7 @@ class Client:
         headers = {"Accept": "text/event-stream, application/json"}
         if idempotency_key is not None:
             headers["Idempotency-Key"] = idempotency_key
-        path = f"/api/v2/tools/call/{tool}"
+        path = f"/api/v2/tools/call/{quote(tool, safe='')}"
         async with self._request("POST", path, headers=headers, json=dict(arguments)) as answer:
             if answer.content_type != "text/event-stream":
                 return await self._object(answer)

@@ -1,0 +1,69 @@
+"""Call one tool and print its answer as JSON."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import sys
+from typing import Any
+
+from pilotage import config
+from pilotage.cli.door import open_door
+from pilotage.domain.call import Outcome, Progress
+from pilotage.domain.errors import BadInput
+from pilotage.tool.roots import roots
+
+
+def register(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    add("tool", metavar="TOOL")
+    value = "one argument; V is JSON where it reads as JSON, else text; repeatable"
+    add("--arg", action="append", default=[], metavar="K=V", help=value)
+    add("--json", metavar="OBJECT", help="all arguments as one JSON object")
+    add("--idempotency-key", metavar="KEY", help="the same for each attempt at the same work")
+    root = "a tool that runs here may read and write in it; repeatable"
+    add("--root", action="append", default=[], metavar="DIR", help=root)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    given = _arguments(arguments)
+    settings = config.read(file=arguments.settings)
+
+    async def call() -> dict[str, Any]:
+        async with open_door(settings, roots(*arguments.root)) as door:
+            return await door.call(arguments.tool, given, _tell, arguments.idempotency_key)
+
+    answer = asyncio.run(call())
+    print(json.dumps(answer, indent=2, ensure_ascii=not sys.stdout.isatty()))
+    if answer["success"]:
+        return 0
+    return 3 if answer.get("outcome") == Outcome.UNAVAILABLE else 1
+
+
+def _arguments(arguments: argparse.Namespace) -> dict[str, Any]:
+    if arguments.json is not None:
+        if arguments.arg:
+            raise BadInput("--json and --arg exclude each other")
+        try:
+            value = json.loads(arguments.json)
+        except ValueError as error:
+            raise BadInput(f"--json: {error}") from None
+        if not isinstance(value, dict):
+            raise BadInput("--json is no object")
+        return value
+    given: dict[str, Any] = {}
+    for pair in arguments.arg:
+        name, equals, text = pair.partition("=")
+        if not equals or not name:
+            raise BadInput(f"--arg {pair!r} is not K=V")
+        try:
+            given[name] = json.loads(text)
+        except ValueError:
+            given[name] = text
+    return given
+
+
+def _tell(news: Progress) -> None:
+    text = "".join(c if c.isprintable() else " " for c in news.message)
+    print(f"  {text}", file=sys.stderr, flush=True)

@@ -1,0 +1,96 @@
+"""Make, list and revoke API keys."""
+
+from __future__ import annotations
+
+import argparse
+import datetime
+import re
+import sys
+
+from pilotage import config
+from pilotage.domain.errors import BadInput
+from pilotage.policy import policy
+from pilotage.store.database import Database
+from pilotage.store.keys import Keys
+
+_UNITS = {"m": 60, "h": 3600, "d": 86400, "w": 604800}
+
+
+def register(parser: argparse.ArgumentParser) -> None:
+    verbs = parser.add_subparsers(dest="verb", required=True, metavar="create|list|revoke")
+    create = verbs.add_parser("create", help="make a key; its text is shown once")
+    create.add_argument("name", metavar="NAME")
+    create.add_argument("--role", action="append", required=True, help="repeatable")
+    create.add_argument(
+        "--tool", action="append", default=[], metavar="GLOB", help="only these tools; repeatable"
+    )
+    create.add_argument("--expires", metavar="AGE", help="30m, 12h, 90d or 4w; default: never")
+    verbs.add_parser("list", help="keys, without their texts")
+    revoke = verbs.add_parser("revoke", help="refuse a key from now on")
+    revoke.add_argument("name", metavar="NAME", help="its name or id")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    settings = config.read(file=arguments.settings)
+    database = Database(settings.home / "pilotage.db")
+    try:
+        keys = Keys(database)
+        if arguments.verb == "create":
+            _create(keys, policy.load(settings.roles_file), arguments)
+        elif arguments.verb == "list":
+            _list(keys)
+        else:
+            keys.revoke(arguments.name)
+            print(f"{arguments.name} is revoked")
+    finally:
+        database.close()
+    return 0
+
+
+def _create(keys: Keys, rules: policy.Policy, arguments: argparse.Namespace) -> None:
+    unknown = sorted(set(arguments.role) - set(rules.roles))
+    if unknown:
+        raise BadInput(f"there is no role {unknown[0]!r}", "one of " + ", ".join(rules.roles))
+    if not re.fullmatch(r"[\w.@/:-]{1,100}", arguments.name):
+        raise BadInput("the name of a key has 1 to 100 letters, digits and . _ - @ / :")
+    for glob in arguments.tool:
+        if not re.fullmatch(r"[\w.*?\[\]-]+", glob):
+            raise BadInput(f"--tool {glob!r} is no pattern of tool names", "such as 'k8s_*'")
+    seconds = _seconds(arguments.expires) if arguments.expires else None
+    tools = tuple(arguments.tool) or ("*",)
+    key, text = keys.create(arguments.name, tuple(arguments.role), tools, seconds)
+    print(text)
+    until = "never expires" if key.expires is None else f"expires {_date(key.expires)}"
+    print(
+        f"key {key.name}: roles {', '.join(key.roles)}; tools {', '.join(key.tools)}; {until}.\n"
+        "It is shown this once. Use: Authorization: Bearer <key>, or MCP_API_KEY.",
+        file=sys.stderr,
+    )
+
+
+def _seconds(age: str) -> int:
+    found = re.fullmatch(r"([1-9]\d{0,5})([mhdw])", age)
+    if found is None:
+        raise BadInput(f"--expires {age!r} is no age", "such as 30m, 12h, 90d, 4w")
+    return int(found[1]) * _UNITS[found[2]]
+
+
+def _list(keys: Keys) -> None:
+    rows = [("NAME", "ROLES", "TOOLS", "CREATED", "EXPIRES", "STATE")]
+    now = datetime.datetime.now(datetime.UTC).timestamp()
+    for key in keys.list():
+        expired = key.expires is not None and key.expires <= now
+        state = "revoked" if key.revoked is not None else "expired" if expired else "live"
+        expires = _date(key.expires) if key.expires is not None else "never"
+        roles, tools = ",".join(key.roles), ",".join(key.tools)
+        rows.append((key.name, roles, tools, _date(key.created), expires, state))
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    for row in rows:
+        print(
+            "  ".join(f"{cell:<{width}}" for cell, width in zip(row, widths, strict=True)).rstrip()
+        )
+
+
+def _date(seconds: int) -> str:
+    moment = datetime.datetime.fromtimestamp(seconds, datetime.UTC)
+    return moment.strftime("%Y-%m-%d %H:%M")
