@@ -73,7 +73,10 @@ class Package:
 
 @dataclass(frozen=True, slots=True)
 class Suppression:
-    """A word in the source that asks a scanner to look away. `reason` is the text beside it."""
+    """A word in the source that asks a scanner to look away. `reason` is the text beside it.
+
+    `line` 0 and the word "configuration" stand for a scanner's own configuration file.
+    """
 
     path: str
     line: int
@@ -86,7 +89,8 @@ class Finding:
     """`severity` is ours, `native_severity` the scanner's own word, `severity_from` how we got from
     one to the other. `ids` are vulnerability ids (CVE, GHSA, PYSEC). `fingerprint` is empty until
     the findings are merged; `also` names other scanners that say the same; `suppressed` is set
-    where the source asks to look away and the policy lets that count."""
+    where the source asks to look away and the policy lets that count; `line_hash` is GitHub's
+    primaryLocationLineHash, filled with the fingerprint."""
 
     scanner: str
     rule: str
@@ -105,3 +109,4 @@ class Finding:
     fingerprint: str = ""
     also: tuple[str, ...] = ()
     suppressed: Suppression | None = None
+    line_hash: str = ""

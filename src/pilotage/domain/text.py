@@ -1,0 +1,36 @@
+"""Text that others wrote, made safe to print."""
+
+from __future__ import annotations
+
+import unicodedata
+
+# Letters by category, yet drawn as nothing: they hide text as well as a zero-width space does.
+_BLANK = frozenset("\u115f\u1160\u17b4\u17b5\u2800\u3164\uffa0")
+_SELECTORS = range(0xE0100, 0xE01F0)
+_COMBINING_GRAPHEME_JOINER = "\u034f"
+
+
+def visible(text: str) -> str:
+    r"""The same text, with what a terminal, a log or a page could obey or hide spelled out.
+
+    Control characters (ESC, newline, tab), bidirectional and zero-width marks, line separators,
+    blank letters, unassigned code points and lone surrogates become `\x1b`, `\n`, `\u202e`, ...;
+    bytes that were not UTF-8 (surrogateescape) become `\xff`. What comes out can always be encoded
+    and never holds a line break. Letters, symbols and spaces of any script stay as they are.
+    """
+    if text.isascii() and text.isprintable():
+        return text
+    return "".join(char if _plain(char) else _escape(char) for char in text)
+
+
+def _plain(char: str) -> bool:
+    if char in _BLANK or char == _COMBINING_GRAPHEME_JOINER or ord(char) in _SELECTORS:
+        return False
+    return char.isprintable() or unicodedata.category(char) == "Zs"
+
+
+def _escape(char: str) -> str:
+    code = ord(char)
+    if 0xDC80 <= code <= 0xDCFF:
+        return f"\\x{code - 0xDC00:02x}"
+    return char.encode("unicode_escape", "surrogatepass").decode("ascii")
