@@ -11,7 +11,17 @@ from pilotage.domain.errors import PilotageError, Unauthenticated, Unavailable
 from pilotage.server import calls, management
 from pilotage.server.access import Access
 from pilotage.server.calls import Calls
-from pilotage.server.http import Gone, Head, Receive, Scope, Send, read_head, send_refusal
+from pilotage.server.http import (
+    BY,
+    Gone,
+    Head,
+    Receive,
+    Scope,
+    Send,
+    a_bug,
+    read_head,
+    send_refusal,
+)
 from pilotage.server.metrics import Metrics
 from pilotage.server.protocol import Protocol
 
@@ -38,10 +48,10 @@ class Front:
         if scope["type"] != "http":
             await self._other(scope, receive, send)
             return
+        path: str = scope["path"]
         try:
             head = read_head(scope)
             self._access.check_address(head)
-            path: str = scope["path"]
             if self.stopping and path not in OPEN:
                 raise Unavailable("this server is stopping", "try again")
             if path.startswith(calls.PREFIX):
@@ -52,12 +62,15 @@ class Front:
                 await self._protocol.serve(scope, head, by, receive, send)
             else:
                 if path not in OPEN:
-                    scope["pilotage.by"] = self._enter(head, "", "rest")
+                    scope[BY] = self._enter(head, "", "rest")
                 await self._management(scope, receive, send)
         except PilotageError as error:
             await send_refusal(send, error)
         except Gone:
             pass
+        except Exception as error:
+            logger.exception("%s %s", scope["method"], path)
+            await send_refusal(send, a_bug(error))
 
     def _enter(self, head: Head, tool: str, via: str) -> Principal:
         """Who asks; somebody without a good key is turned away, on record."""

@@ -17,6 +17,8 @@ Send = Callable[[Message], Awaitable[None]]
 Head = dict[bytes, bytes]
 
 JSON = b"application/json"
+BY = "pilotage.by"
+"""The key of an ASGI scope under which the authenticated principal is handed on."""
 BODY_LIMIT = 4 << 20
 DEPTH_LIMIT = 64
 _ONCE = frozenset(
@@ -96,6 +98,11 @@ def refusal(error: PilotageError) -> dict[str, Any]:
     if error.hint:
         body["hint"] = error.hint
     return body
+
+
+def a_bug(error: Exception) -> PilotageError:
+    """What is said of an error that nobody foresaw; the log has the rest."""
+    return PilotageError(f"a bug of pilotage: {type(error).__name__}", "see the server's log")
 
 
 async def send_json(send: Send, status: int, content: bytes, *more: tuple[bytes, bytes]) -> None:

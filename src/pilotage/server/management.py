@@ -18,7 +18,7 @@ from pilotage.domain.call import Answer, Principal
 from pilotage.domain.errors import BadInput, Denied, PilotageError
 from pilotage.domain.ids import new_id
 from pilotage.policy.policy import Question
-from pilotage.server.http import JSON, encode, refusal
+from pilotage.server.http import BY, JSON, a_bug, encode, refusal
 from pilotage.server.metrics import Metrics
 from pilotage.tool.tool import Tool
 
@@ -63,7 +63,7 @@ class AuditList:
 
 
 def make(app: App, metrics: Metrics, stopping: Callable[[], bool]) -> FastAPI:
-    """The application; the principal comes in `scope["pilotage.by"]`, authenticated."""
+    """The application; who asks comes in `scope[BY]`, authenticated."""
     api = FastAPI(
         title="Pilotage",
         version=__version__,
@@ -82,13 +82,12 @@ def make(app: App, metrics: Metrics, stopping: Callable[[], bool]) -> FastAPI:
 def _may(app: App, action: str) -> Any:
     """A dependency that lets in who may do `action`, and records who may not."""
 
-    def check(request: Request) -> Principal:
-        by: Principal = request.scope["pilotage.by"]
+    def check(request: Request) -> None:
+        by: Principal = request.scope[BY]
         if not app.policy.may(by, action):
             why = f"no role of {by.name} allows {action}"
             app.audit.refuse(new_id(), "", by.name, "rest", why)
             raise Denied(why, "roles.yaml: manage")
-        return by
 
     return Depends(check)
 
@@ -112,6 +111,10 @@ def _add_errors(api: FastAPI) -> None:
         response.headers.update(error.headers or {})
         return response
 
+    def bug(_: Request, error: Exception) -> Response:
+        return _json(500, refusal(a_bug(error)))
+
+    api.add_exception_handler(Exception, bug)
     api.add_exception_handler(PilotageError, known)
     api.add_exception_handler(RequestValidationError, invalid)
     api.add_exception_handler(HTTPException, plain)
@@ -162,15 +165,15 @@ def _add_tools(api: FastAPI, app: App) -> None:
             tool.output_schema,
         )
 
-    @api.get("/api/v2/tools", tags=["tools"])
-    def tools(by: Annotated[Principal, _may(app, "tools:read")]) -> Tools:
+    @api.get("/api/v2/tools", tags=["tools"], dependencies=[_may(app, "tools:read")])
+    def tools(request: Request) -> Tools:
         """All tools, by name."""
-        return Tools([view(tool, by) for tool in app.registry.tools()])
+        return Tools([view(tool, request.scope[BY]) for tool in app.registry.tools()])
 
-    @api.get("/api/v2/tools/{name}", tags=["tools"])
-    def one_tool(name: str, by: Annotated[Principal, _may(app, "tools:read")]) -> ToolView:
+    @api.get("/api/v2/tools/{name}", tags=["tools"], dependencies=[_may(app, "tools:read")])
+    def one_tool(name: str, request: Request) -> ToolView:
         """One tool."""
-        return view(app.registry.find(name).tool, by)
+        return view(app.registry.find(name).tool, request.scope[BY])
 
 
 def _add_records(api: FastAPI, app: App) -> None:

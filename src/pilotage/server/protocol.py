@@ -29,11 +29,10 @@ from pilotage.domain.errors import NotFound, PilotageError
 from pilotage.domain.ids import new_id
 from pilotage.policy.policy import Question
 from pilotage.server import described
-from pilotage.server.http import Head, Receive, Scope, Send, read_body
+from pilotage.server.http import BY, Head, Receive, Scope, Send, read_body
 from pilotage.server.metrics import UNKNOWN, Metrics
 
 logger = logging.getLogger(__name__)
-BY = "pilotage.by"
 TELL_SECONDS = 5.0
 NEWS_LIMIT = 1_000
 Context = ServerRequestContext[Any, Any]
