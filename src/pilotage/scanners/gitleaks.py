@@ -48,6 +48,7 @@ class _Row(msgspec.Struct):
     column: int = msgspec.field(name="StartColumn", default=0)
     end_column: int = msgspec.field(name="EndColumn", default=0)
     commit: str = msgspec.field(name="Commit", default="")
+    date: str = msgspec.field(name="Date", default="")
     secret: str = msgspec.field(name="Secret", default="")
     entropy: float = msgspec.field(name="Entropy", default=0.0)
 
@@ -59,6 +60,7 @@ OLD_NAMES = {
     "file": "File",
     "lineNumber": "StartLine",
     "commit": "Commit",
+    "date": "Date",
     "offender": "Secret",
 }
 """How gitleaks 1 to 7 named what gitleaks 8 says."""
@@ -98,14 +100,13 @@ def _renamed(row: dict[str, Any]) -> dict[str, Any]:
 
 
 def _once(rows: Iterable[_Row]) -> Iterator[_Row]:
-    """The same secret on the same line in several commits is one finding: the oldest, which the
-    log tells last. Two secrets stay two: where both are redacted, their entropy tells them apart.
-    """
-    first: dict[tuple[object, ...], _Row] = {}
-    for row in rows:
+    """The same secret on the same line in several commits is one finding, at the oldest of them.
+    Two secrets stay two: where both are redacted, their entropy tells them apart."""
+    oldest: dict[tuple[object, ...], _Row] = {}
+    for row in sorted(rows, key=lambda row: (row.date, row.commit)):
         what = (row.rule, row.secret, row.entropy)
-        first[what, row.file, row.line, row.column, row.end_column] = row
-    yield from first.values()
+        oldest.setdefault((what, row.file, row.line, row.column, row.end_column), row)
+    yield from oldest.values()
 
 
 def _finding(raw: Raw, row: _Row) -> Finding:
