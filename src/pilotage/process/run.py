@@ -1,7 +1,7 @@
 """Start a program: an argument list, no shell, a scrubbed environment, limits, a killed tree.
 
-A program's tree is found twice over: by its process group, and by a mark in the environment that
-every descendant inherits, so that one that made a session of its own is found as well.
+Nothing outlives its program: when it has ended, by itself or by us, what is left of its tree is
+killed before `run` returns.
 """
 
 from __future__ import annotations
@@ -10,25 +10,29 @@ import asyncio
 import contextlib
 import tempfile
 import time
-from collections.abc import Callable, Mapping, Sequence
+from asyncio.subprocess import Process
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from pilotage.domain.ids import new_id
-from pilotage.process import tree
-from pilotage.process.sandbox import Sandbox
+from pilotage.process.sandbox import Sandbox, start_failure
+from pilotage.process.tree import MARK, Tree
 
-MARK = "PILOTAGE_PROCESS"
 WATCH_SECONDS = 0.1
+LINGER_SECONDS = 1.0
+"""How long we read on after the end: what it wrote last may still be in the pipe."""
 
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """Wall seconds, resident bytes of the whole tree, and bytes kept of each output stream."""
+    """Wall seconds, resident bytes and processes of the whole tree, and bytes kept of each output
+    stream. The tree is looked at ten times a second, so memory may pass its limit that long."""
 
     seconds: float = 300.0
     memory: int = 4 << 30
     output: int = 64 << 20
+    processes: int = 1_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,10 +52,12 @@ class Program:
 
 @dataclass(frozen=True, slots=True)
 class Finished:
-    """How it ended. `exit` is negative for a signal, None where it could not be started.
+    """How it ended. `exit` is negative for a signal, None where it could not be started; then
+    `missing` says why. `memory` is the peak of the tree's resident bytes.
 
     `killed` says why we ended it ("took longer than 60 s", "used more than 4.0 GiB"), else "".
-    `cut` names the streams of which only the first `Limits.output` bytes were kept.
+    `cut` names the streams that were not kept whole: longer than `Limits.output`, or held open by
+    somebody who got away.
     """
 
     exit: int | None
@@ -87,14 +93,16 @@ async def run(program: Program, on_line: Callable[[bytes], None] | None = None) 
         return await _run(program, Path(folder), on_line)
 
 
-async def _run(program: Program, home: Path, on_line: Callable[[bytes], None] | None) -> Finished:
+async def _run(program: Program, place: Path, on_line: Callable[[bytes], None] | None) -> Finished:
     began = time.monotonic()
     mark = new_id()
-    env = {**environment(home, program.environment), MARK: mark}
-    argv: Sequence[str] = program.argv
-    if program.sandbox is not None:
-        argv = program.sandbox.wrap(argv, env, home, program.folder)
+    argv, home = program.argv, place
     try:
+        if program.sandbox is not None:
+            argv, home = program.sandbox.enter(
+                argv, place, program.folder, program.limits.processes
+            )
+        env = {**environment(home, program.environment), MARK: mark}
         process = await asyncio.create_subprocess_exec(
             *argv,
             stdin=asyncio.subprocess.PIPE if program.stdin else asyncio.subprocess.DEVNULL,
@@ -105,63 +113,99 @@ async def _run(program: Program, home: Path, on_line: Callable[[bytes], None] | 
             start_new_session=True,
         )
     except OSError as error:
-        return Finished(
-            None, b"", b"", time.monotonic() - began, 0, missing=f"{argv[0]}: {error.strerror}"
-        )
+        why = f"{error.filename or argv[0]}: {error.strerror}"
+        return Finished(None, b"", b"", time.monotonic() - began, 0, missing=why)
     out = _Stream("stdout", process.stdout, program.limits.output, on_line)
     err = _Stream("stderr", process.stderr, program.limits.output, None)
-    watch = asyncio.create_task(_watch(process, mark, program.limits, began))
-    try:
-        if process.stdin is not None:
-            with contextlib.suppress(ConnectionError):
-                process.stdin.write(program.stdin)
-                await process.stdin.drain()
-            process.stdin.close()
-        drained = asyncio.gather(out.drain(), err.drain())
-        await process.wait()
-        tree.kill(process.pid, mark)  # what it left behind may hold the pipes open
-        await drained
-    finally:
-        watch.cancel()
-        tree.kill(process.pid, mark)
-        with contextlib.suppress(asyncio.CancelledError):
-            await asyncio.shield(process.wait())
-    killed, memory = await _result(watch)
+    killed, memory = await _live(process, Tree(process.pid, mark), program, (out, err))
+    exit, stderr = process.returncode, bytes(err.kept)
+    why = start_failure(exit, stderr) if program.sandbox is not None else ""
     cut = tuple(stream.name for stream in (out, err) if stream.cut)
     seconds = time.monotonic() - began
     return Finished(
-        process.returncode, bytes(out.kept), bytes(err.kept), seconds, memory, killed, cut
+        None if why else exit, bytes(out.kept), stderr, seconds, memory, killed, cut, why
     )
 
 
-async def _watch(
-    process: asyncio.subprocess.Process, mark: str, limits: Limits, began: float
+async def _live(
+    process: Process, tree: Tree, program: Program, streams: tuple[_Stream, _Stream]
 ) -> tuple[str, int]:
+    """From the start to the death of the last of its tree. Why we killed it, and its peak memory.
+
+    Input and both outputs move at the same time: whichever the program waits for is served.
+    """
+    watch = asyncio.create_task(_watch(tree, program.limits))
+    feeding = asyncio.create_task(_feed(process, program.stdin))
+    draining = asyncio.gather(*(stream.drain() for stream in streams))
+    try:
+        await _ended(process)
+        tree.kill()  # what it left behind may hold the pipes open
+        await asyncio.wait({draining}, timeout=LINGER_SECONDS)
+        if draining.done():
+            draining.result()
+        for stream in streams:
+            stream.cut = stream.cut or not stream.at_end
+    finally:
+        for task in (watch, feeding, draining):
+            task.cancel()
+        tree.kill()
+        await _reap(process)
+    return await watch
+
+
+async def _ended(process: Process) -> None:
+    """`Process.wait` of some Python versions also waits for the pipes, which a daemon may hold."""
+    waiting = asyncio.ensure_future(process.wait())
+    try:
+        while process.returncode is None:
+            await asyncio.wait({waiting}, timeout=WATCH_SECONDS)
+    finally:
+        waiting.cancel()
+
+
+async def _reap(process: Process) -> None:
+    """Collect it, and close our ends of the pipes, which somebody may still hold."""
+    ended = asyncio.ensure_future(_ended(process))
+    try:
+        await asyncio.wait({ended}, timeout=LINGER_SECONDS)
+    finally:
+        ended.cancel()
+        process._transport.close()  # type: ignore[attr-defined]
+
+
+async def _feed(process: Process, data: bytes) -> None:
+    if process.stdin is not None:
+        with contextlib.suppress(ConnectionError):
+            process.stdin.write(data)
+            await process.stdin.drain()
+        process.stdin.close()
+
+
+async def _watch(tree: Tree, limits: Limits) -> tuple[str, int]:
     """Kill the tree once it is over a limit; say why, and the peak of its resident bytes."""
-    peak = 0
+    until = time.monotonic() + limits.seconds
+    peak, over = 0, ""
     try:
-        while True:
-            peak = max(peak, tree.memory(process.pid, mark))
-            if peak > limits.memory:
-                tree.kill(process.pid, mark)
-                return f"used more than {limits.memory / (1 << 30):.1f} GiB of memory", peak
-            if time.monotonic() - began > limits.seconds:
-                tree.kill(process.pid, mark)
-                return f"took longer than {limits.seconds:g} s", peak
-            await asyncio.sleep(WATCH_SECONDS)
+        while not over:
+            memory, count = tree.size()
+            peak = max(peak, memory)
+            if count > limits.processes:
+                over = f"started more than {limits.processes} processes"
+            elif peak > limits.memory:
+                over = f"used more than {limits.memory / (1 << 30):.1f} GiB of memory"
+            elif time.monotonic() > until:
+                over = f"took longer than {limits.seconds:g} s"
+            else:
+                await asyncio.sleep(min(WATCH_SECONDS, max(0.001, until - time.monotonic())))
+        tree.kill()
     except asyncio.CancelledError:
-        return "", peak
-
-
-async def _result(watch: asyncio.Task[tuple[str, int]]) -> tuple[str, int]:
-    try:
-        return await watch
-    except asyncio.CancelledError:
-        return "", 0
+        pass
+    return over, peak
 
 
 class _Stream:
-    """Reads a pipe to its end and keeps the first `limit` bytes, so that no writer can fill us."""
+    """Reads a pipe to its end and keeps the first `limit` bytes, so that no writer can fill us.
+    Of a line that never ends, `on_line` hears the last 64 KiB."""
 
     def __init__(
         self,
@@ -170,7 +214,7 @@ class _Stream:
         limit: int,
         on_line: Callable[[bytes], None] | None,
     ) -> None:
-        self.name, self.kept, self.cut = name, bytearray(), False
+        self.name, self.kept, self.cut, self.at_end = name, bytearray(), False, False
         self._pipe, self._limit, self._on_line = pipe, limit, on_line
         self._line = bytearray()
 
@@ -184,6 +228,7 @@ class _Stream:
             self.cut = self.cut or len(chunk) > room
             if self._on_line is not None:
                 self._tell(chunk)
+        self.at_end = True
         if self._on_line is not None and self._line:
             self._on_line(bytes(self._line))
 
