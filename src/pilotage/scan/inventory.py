@@ -91,7 +91,7 @@ def _pieces(glob: str) -> Iterator[str]:
     """A glob as pieces of a regular expression: `*` and `?` stay within one part of the path."""
     for token in re.findall(r"\*\*/|\*\*|\*|\?|\[!?[^\]/]+\]|.", glob, re.DOTALL):
         if token == "**/":
-            yield "(?:[^/]+/)*+"
+            yield "(?:[^/]+/)*"
         elif token in ("**", "*", "?"):
             yield {"**": ".*", "*": "[^/]*", "?": "[^/]"}[token]
         elif len(token) > 1:
