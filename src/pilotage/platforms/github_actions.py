@@ -22,6 +22,7 @@ from pilotage.ci.platform import (
 )
 from pilotage.domain.ci import Annotation, Context
 from pilotage.domain.errors import Unavailable
+from pilotage.domain.text import visible
 
 SUMMARY_LIMIT = 1_000_000
 """Bytes. Over 1 MiB the runner drops a summary whole: actions/runner FileCommandManager.cs."""
@@ -135,9 +136,9 @@ def _property(text: str) -> str:
 
 
 def _shown(text: str, limit: int) -> str:
-    """Without control characters (a terminal escape reaches the log page), quiet, and bounded."""
-    text = "".join(c if c == "\n" or (c.isprintable() and c != "\x7f") else " " for c in text)
-    return quiet(text if len(text) <= limit else text[: limit - 1] + "…")
+    """Lines that a log page can show (a terminal escape would reach it), quiet, and bounded."""
+    text = text if len(text) <= limit else text[: limit - 1] + "…"
+    return quiet("\n".join(visible(line) for line in text.split("\n")))
 
 
 GITHUB_ACTIONS = Platform(
