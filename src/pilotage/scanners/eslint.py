@@ -76,7 +76,7 @@ def parse(raw: Raw) -> Parsed:
                 found.append(_finding(path, message, message.rule))
     return Parsed(
         tuple(found),
-        read=frozenset(raw.relative(file.path) for file in files) - unread.keys(),
+        read=frozenset(raw.relative(file.path) for file in files) - frozenset(unread),
         unread=tuple(Unread(path, why) for path, why in unread.items()),
     )
 

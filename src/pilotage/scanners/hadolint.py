@@ -54,7 +54,7 @@ def parse(raw: Raw) -> Parsed:
     found = (row for row in rows if row.code not in _NOT_PARSED and not _is_evidence(row))
     return Parsed(
         tuple(_finding(raw, row) for row in found),
-        read=frozenset(raw.relative(row.file) for row in rows) - unread.keys(),
+        read=frozenset(raw.relative(row.file) for row in rows) - frozenset(unread),
         unread=tuple(Unread(path, why) for path, why in unread.items()),
     )
 

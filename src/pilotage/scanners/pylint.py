@@ -79,7 +79,7 @@ def parse(raw: Raw) -> Parsed:
     else:
         messages = decode(raw.stdout, _Report, "a pylint report").messages
     unread = {
-        _path(raw, message): f"line {message.line}: {message.message}"
+        _path(raw, message): f"line {message.line}: {_text(raw, message)}"
         for message in messages
         if message.id.startswith(_NOT_PARSED)
     }
@@ -90,13 +90,19 @@ def parse(raw: Raw) -> Parsed:
             for message in messages
             if message.id != _EVIDENCE and not message.id.startswith(_NOT_PARSED)
         ),
-        read=read - unread.keys(),
+        read=read - frozenset(unread),
         unread=tuple(Unread(path, why) for path, why in unread.items()),
     )
 
 
 def _path(raw: Raw, message: _Message) -> str:
     return raw.relative(message.absolute or message.path)
+
+
+def _text(raw: Raw, message: _Message) -> str:
+    """What it says, without the stage's own path."""
+    root = raw.root.rstrip("/")
+    return message.message.replace(root + "/", "") if root else message.message
 
 
 def _finding(raw: Raw, message: _Message) -> Finding:
@@ -111,7 +117,7 @@ def _finding(raw: Raw, message: _Message) -> Finding:
         severity_from=f"pylint: {message.type}; {message.symbol} is {about}",
         confidence=confidence(message.confidence),
         title=message.symbol,
-        message=message.message,
+        message=_text(raw, message),
         url=f"https://pylint.readthedocs.io/en/stable/user_guide/messages/{message.type}/"
         f"{message.symbol}.html",
         cwe=() if cwe is None else (cwe,),
@@ -140,6 +146,7 @@ PYLINT = Scanner(
                 f"--init-hook={_GUARD}",
                 "--output-format=json2",
                 "--persistent=n",
+                "--disable=duplicate-code",  # quotes the source, compares all with all
                 "--max-module-lines=-1",
                 "--ignore=/",  # by itself it passes over CVS
                 "--ignore-patterns=^$",  # and over .#name.py
