@@ -276,7 +276,7 @@ def _told(
         suppressions=staged.suppressions,
         unread=(*staged.unread, *_unread(runs)),
         verdict=judge(rules, choices, runs, findings, staged.unread),
-        notes=(*staged.notes, *history, *looked.notes),
+        notes=(*staged.notes, *history, *looked.notes, *_remarks(runs)),
         counts=Counter(f.severity for f in findings if f.suppressed is None),
     )
 
@@ -291,6 +291,7 @@ def _content_key(request: ScanRequest, rules: Rules, staged: Stage, looked: _Loo
         "types": sorted(request.types),
         "scanners": sorted(request.scanners),
         "passes": sorted(looked.keys),
+        "data": sorted(run.version for run in looked.runs),
     }
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
@@ -305,6 +306,12 @@ def _renamed(whole: Inventory, staged: Stage) -> Inventory:
 
 def _unread(runs: Sequence[ScannerRun]) -> tuple[Unread, ...]:
     return tuple(dict.fromkeys(row for run in runs for row in run.unread))
+
+
+def _remarks(runs: Sequence[ScannerRun]) -> list[str]:
+    """What a run that ended well still has to say of itself."""
+    ended = [run for run in runs if run.outcome is Outcome.SUCCEEDED]
+    return [f"{run.scanner}: {run.why}" for run in ended if run.why]
 
 
 def _target(request: ScanRequest) -> str:

@@ -85,7 +85,7 @@ async def run_pass(
         each.name,
         each.type,
         outcome,
-        visible(why),
+        visible(why or parsed.remark),
         parsed.findings,
         unread,
         each.coverage,
@@ -94,7 +94,7 @@ async def run_pass(
         seconds=round(time.monotonic() - began, 3),
         memory=tally.memory,
         exit=tally.exit,
-        version=installed.version,
+        version=f"{installed.version} {parsed.data}".strip(),
         started=started,
     )
 

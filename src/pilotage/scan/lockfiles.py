@@ -1,0 +1,227 @@
+"""Lock files: which package in which version a project installs. Pure: bytes in, pins out.
+
+What a file does not pin, or names from elsewhere than a package index, is Unread: nothing is known
+of it, so it is not clean.
+"""
+
+from __future__ import annotations
+
+import codecs
+import json
+import posixpath
+import re
+import tomllib
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from packaging.requirements import InvalidRequirement, Requirement
+from packaging.utils import canonicalize_name
+
+from pilotage.domain.scan import Unread
+
+Load = Callable[[str], bytes | None]
+"""The content of a file of the project by its relative name, None where there is none."""
+
+NOT_READ = ("yarn.lock", "pnpm-lock.yaml", "Pipfile.lock", "pdm.lock", "pylock.toml", "go.sum",
+            "Gemfile.lock", "composer.lock", "Cargo.lock", "gradle.lockfile")  # fmt: skip
+"""Lock files that we know of and do not read: said of each of them."""
+
+FAMILIES = ("requirements*.txt", "requirements/*.txt", "poetry.lock", "uv.lock",
+            "package-lock.json", "npm-shrinkwrap.json")  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Pin:
+    """One package that is installed. `ecosystem` as OSV spells it, `name` normalised."""
+
+    ecosystem: str
+    name: str
+    version: str
+    path: str
+    line: int | None = None
+
+
+@dataclass(slots=True)
+class Locked:
+    """What lock files say; `read` are the files that were looked at, included ones too."""
+
+    pins: list[Pin] = field(default_factory=list)
+    unread: list[Unread] = field(default_factory=list)
+    read: set[str] = field(default_factory=set)
+
+    def skip(self, path: str, why: str) -> None:
+        self.unread.append(Unread(path, why))
+
+
+def read_lock(path: str, load: Load, locked: Locked) -> None:
+    """Add what the lock file at `path` says. Never raises for what is in the file."""
+    name = posixpath.basename(path)
+    data = load(path)
+    if data is None:
+        return locked.skip(path, "it is not there")
+    if name in NOT_READ:
+        return locked.skip(path, f"{name} is not a kind of lock file that is read yet")
+    try:
+        if name.endswith(".json"):
+            _npm(path, data, locked)
+        elif name.endswith(".lock"):
+            _toml(path, data, locked)
+        else:
+            _Requirements(load, locked).read(path)
+    except (ValueError, RecursionError, AttributeError, TypeError, KeyError) as error:
+        return locked.skip(path, f"it is not a {name}: {type(error).__name__}: {error}"[:200])
+    locked.read.add(path)
+    return None
+
+
+class _Requirements:
+    """pip's requirements format. Source: https://pip.pypa.io/en/stable/reference/"""
+
+    def __init__(self, load: Load, locked: Locked) -> None:
+        self._load, self._locked = load, locked
+        self._open: list[tuple[str, int, Requirement]] = []
+        self._constraints: dict[str, str] = {}
+        self._seen: set[str] = set()
+
+    def read(self, path: str) -> None:
+        """This file and all that it includes; then what only constraints pin."""
+        self._file(path, constraint=False)
+        for where, line, requirement in self._open:
+            name = canonicalize_name(requirement.name)
+            if name in self._constraints:
+                self._pin(where, line, name, self._constraints[name])
+            else:
+                self._locked.skip(where, f"line {line}: {name} is not pinned to one version")
+
+    def _file(self, path: str, *, constraint: bool) -> None:
+        if path in self._seen:
+            return
+        self._seen.add(path)
+        data = self._load(path)
+        if data is None:
+            self._locked.skip(path, "it is included, but not in the project")
+            return
+        self._locked.read.add(path)
+        for number, text in _logical_lines(_text(data)):
+            if text.startswith("-"):
+                self._option(path, number, text, constraint)
+            else:
+                self._requirement(path, number, text, constraint)
+
+    def _option(self, path: str, line: int, text: str, constraint: bool) -> None:
+        word, value = re.fullmatch(r"(--?[\w-]+)[= ]?\s*(.*)", text, re.DOTALL).groups()  # type: ignore[union-attr]
+        if word.startswith(("-r", "-c")) and not word.startswith("--") and len(word) > 2:
+            word, value = word[:2], text[2:].strip()
+        if word in ("-r", "--requirement", "-c", "--constraint"):
+            target = posixpath.normpath(posixpath.join(posixpath.dirname(path), value))
+            if "://" in value or target.startswith(("..", "/")):
+                self._locked.skip(path, f"line {line}: includes {value}, outside of the project")
+            else:
+                self._file(target, constraint=constraint or word in ("-c", "--constraint"))
+        elif word in ("-e", "--editable") and ("://" in value or "git+" in value):
+            self._locked.skip(path, f"line {line}: a repository, not a version of a package")
+
+    def _requirement(self, path: str, line: int, text: str, constraint: bool) -> None:
+        text = re.split(r"\s--[a-z]", text, maxsplit=1)[0].strip()  # --hash, --config-settings
+        if text.startswith((".", "/")) or text.endswith((".whl", ".zip", ".tar.gz")):
+            if not text.startswith("."):
+                self._locked.skip(path, f"line {line}: a file, not a version of a package")
+            return
+        try:
+            requirement = Requirement(text)
+        except InvalidRequirement:
+            self._locked.skip(path, f"line {line}: not a requirement that can be read")
+            return
+        if requirement.url:
+            self._locked.skip(path, f"line {line}: {requirement.name} comes from an address")
+            return
+        exact = [
+            one.version
+            for one in requirement.specifier
+            if one.operator in ("==", "===") and not one.version.endswith("*")
+        ]
+        name = canonicalize_name(requirement.name)
+        if constraint:
+            self._constraints.update({name: exact[0]} if exact else {})
+        elif exact:
+            self._pin(path, line, name, exact[0])
+        else:
+            self._open.append((path, line, requirement))
+
+    def _pin(self, path: str, line: int, name: str, version: str) -> None:
+        self._locked.pins.append(Pin("PyPI", name, version, path, line))
+
+
+def _logical_lines(text: str) -> Iterator[tuple[int, str]]:
+    """Lines joined at a backslash, without comments, with the number of their first line."""
+    start, joined = 0, ""
+    for number, line in enumerate(text.split("\n"), 1):
+        start = start or number
+        line = re.sub(r"(^|\s)#.*$", "", line.rstrip("\r"))
+        joined += " " + line.removesuffix("\\")
+        if line.endswith("\\"):
+            continue
+        if joined.strip():
+            yield start, joined.strip()
+        start, joined = 0, ""
+    if joined.strip():
+        yield start, joined.strip()
+
+
+def _text(data: bytes) -> str:
+    for mark, encoding in (
+        (codecs.BOM_UTF8, "utf-8-sig"),
+        (codecs.BOM_UTF16_LE, "utf-16"),
+        (codecs.BOM_UTF16_BE, "utf-16"),
+    ):
+        if data.startswith(mark):
+            return data.decode(encoding, "replace")
+    return data.decode("utf-8", "replace")
+
+
+def _toml(path: str, data: bytes, locked: Locked) -> None:
+    """poetry.lock and uv.lock: both list `[[package]]` with a name, a version and a source."""
+    text = _text(data)
+    packages = tomllib.loads(text).get("package", [])
+    lines = [n for n, line in enumerate(text.split("\n"), 1) if line.strip() == "[[package]]"]
+    for index, package in enumerate(packages):
+        name = canonicalize_name(str(package["name"]))
+        line = lines[index] if index < len(lines) else None
+        source: Mapping[str, Any] = package.get("source") or {}
+        kind = str(source.get("type") or next(iter(source), "registry"))
+        if kind in ("virtual", "editable", "directory"):
+            continue  # the project's own code
+        if kind in ("git", "url", "file", "path"):
+            locked.skip(path, f"line {line}: {name} comes from a {kind}, not from an index")
+        elif "version" not in package:
+            locked.skip(path, f"line {line}: {name} has no version")
+        else:
+            locked.pins.append(Pin("PyPI", name, str(package["version"]), path, line))
+
+
+def _npm(path: str, data: bytes, locked: Locked) -> None:
+    """package-lock.json, versions 2 and 3: `packages` maps a folder to what lies in it."""
+    text = _text(data)
+    document = json.loads(text)
+    version = document.get("lockfileVersion")
+    if version not in (2, 3):
+        locked.skip(path, f"lock file version {version}: write it anew with npm 7 or later")
+        return
+    starts = re.finditer(r'^\s*"((?:[^"\\]|\\.)*node_modules/(?:[^"\\]|\\.)*)": \{', text, re.M)
+    lines: dict[str, int] = {}
+    line = at = 0
+    for start in starts:
+        line += text.count("\n", at, start.start(1))
+        at = start.start(1)
+        lines.setdefault(start[1], line + 1)
+    for folder, entry in document["packages"].items():
+        if "node_modules/" not in folder or entry.get("link"):
+            continue  # the project's own code
+        name = str(entry.get("name") or folder.rpartition("node_modules/")[2])
+        resolved = str(entry.get("resolved") or "")
+        if "version" not in entry or resolved.startswith(("git", "file:")):
+            locked.skip(path, f"{name} comes from {resolved or 'nowhere'}, not from a registry")
+        else:
+            found = str(entry["version"])
+            locked.pins.append(Pin("npm", name, found, path, lines.get(folder)))
