@@ -11,6 +11,7 @@ import os
 import stat
 import time
 from collections.abc import Iterator, Mapping
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -150,8 +151,8 @@ def _joined(parts: list[Parsed]) -> Parsed:
         return parts[0]
     reads = [part.read for part in parts]
     read: frozenset[str] | int | None = None
-    if all(isinstance(names, frozenset) for names in reads):
-        read = frozenset().union(*(names for names in reads if isinstance(names, frozenset)))
+    if all(isinstance(names, AbstractSet) for names in reads):
+        read = frozenset().union(*(names for names in reads if isinstance(names, AbstractSet)))
     elif all(isinstance(count, int) for count in reads):
         read = sum(count for count in reads if isinstance(count, int))
     return Parsed(
@@ -264,7 +265,7 @@ def _unread(name: str, each: Pass, parsed: Parsed, expected: frozenset[str]) -> 
     """What was to be read and was not: as the scanner says, and as its evidence shows."""
     told = [replace(row, scanner=row.scanner or name) for row in parsed.unread]
     if each.coverage is Coverage.LISTED:
-        if not isinstance(parsed.read, frozenset):
+        if not isinstance(parsed.read, AbstractSet):
             raise _Stopped(Outcome.FAILED, "its report does not list what it read")
         missing = expected - parsed.read - {row.path for row in told}
         told += [Unread(path, f"{name} does not say it read it", name) for path in sorted(missing)]
@@ -277,6 +278,6 @@ def _unread(name: str, each: Pass, parsed: Parsed, expected: frozenset[str]) -> 
 
 
 def _count(parsed: Parsed, expected: frozenset[str]) -> int | None:
-    if isinstance(parsed.read, frozenset):
+    if isinstance(parsed.read, AbstractSet):
         return len(parsed.read & expected) if expected else len(parsed.read)
     return parsed.read
