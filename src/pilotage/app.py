@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import getpass
-from collections.abc import Iterable, Mapping
+import time
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from pilotage import shelf
@@ -11,7 +12,10 @@ from pilotage.audit.checkpoint import Checkpoints
 from pilotage.audit.log import AuditLog
 from pilotage.config import Settings
 from pilotage.domain.call import Principal, Report, ToolCall, ToolResult, silent
+from pilotage.domain.errors import Denied
 from pilotage.domain.ids import new_id
+from pilotage.pipeline.catalogue import Known, Wrong
+from pilotage.pipeline.runs import Runs, Terms
 from pilotage.policy import policy
 from pilotage.store.database import Database
 from pilotage.store.keys import Keys
@@ -44,12 +48,35 @@ class App:
             Redactor: self.redactor,
             Settings: settings,
         }
+        self.runs = Runs(
+            self.database,
+            settings.home,
+            self.gateway.call,
+            Tools(self.registry),
+            Terms(
+                str(roots.folders[0]),
+                settings.number("mcp.pipeline.timeout"),
+                settings.number("mcp.pipeline.retryCount"),
+            ),
+            self._current,
+        )
         self._join(shelf.parts("pilotage.tools", Definition).values() if tools is None else tools)
 
     def _join(self, tools: Iterable[Definition]) -> None:
         """Make the engines, then bind each tool to them."""
+        self.services[Runs] = self.runs
         for definition in tools:
             self.registry.add(definition.bind(self.services))
+
+    def _current(self, by: Principal) -> Principal:
+        """Who started a run, with the rights of today: a key may have been revoked since."""
+        if not by.name.startswith("key:"):
+            return by
+        name = by.name.removeprefix("key:")
+        key = next((one for one in self.keys.list() if one.name == name), None)
+        if key is None or key.revoked or (key.expires is not None and key.expires <= time.time()):
+            raise Denied(f"the API key {name} is not valid any more", "pilotage keys list")
+        return Principal(by.name, frozenset(key.roles), key.tools)
 
     async def call(
         self,
@@ -65,9 +92,34 @@ class App:
         return await self.gateway.call(call, report)
 
     def close(self) -> None:
-        """Write what is queued, then sign it."""
+        """Write what is queued, then sign it. Runs that are driven here are let go."""
+        self.runs.release()
         self.audit.seal()
         self.database.close()
+
+
+class Tools(Mapping[str, Known]):
+    """What pipelines know of the tools that are there now."""
+
+    def __init__(self, registry: Registry) -> None:
+        self._registry = registry
+
+    def __getitem__(self, name: str) -> Known:
+        entries = self._registry.entries
+        if name not in entries:
+            raise KeyError(name)
+        tool, arguments = entries[name].tool, entries[name].arguments
+        return Known(
+            tool.idempotent,
+            tool.timeout,
+            lambda given: [Wrong(*one) for one in arguments.problems(given)],
+        )
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(sorted(self._registry.entries))
+
+    def __len__(self) -> int:
+        return len(self._registry.entries)
 
 
 def local_principal() -> Principal:

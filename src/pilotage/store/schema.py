@@ -18,7 +18,7 @@ MIGRATIONS: tuple[str, ...] = (
         body BLOB NOT NULL,
         hash BLOB NOT NULL
     ) STRICT;
-    CREATE INDEX audit_call ON audit (call);
+    CREATE INDEX audit_closed ON audit (call) WHERE event = 'close';
     CREATE TABLE api_key (
         id TEXT PRIMARY KEY,
         name TEXT NOT NULL UNIQUE,
@@ -30,27 +30,29 @@ MIGRATIONS: tuple[str, ...] = (
         revoked INTEGER
     ) STRICT;
     CREATE TABLE run (
-        id TEXT PRIMARY KEY,
-        idempotency_key TEXT UNIQUE,
-        pipeline TEXT NOT NULL,
+        number INTEGER PRIMARY KEY,
+        id TEXT NOT NULL UNIQUE,
         principal TEXT NOT NULL,
+        key TEXT,
+        pipeline TEXT NOT NULL,
+        digest TEXT NOT NULL,
+        owner TEXT,
+        pid INTEGER,
         created INTEGER NOT NULL,
+        changed INTEGER NOT NULL,
         state TEXT NOT NULL,
-        outcome TEXT
+        outcome TEXT,
+        UNIQUE (principal, key)
     ) STRICT;
     CREATE TABLE run_event (
+        number INTEGER PRIMARY KEY,
         run TEXT NOT NULL REFERENCES run (id),
         seq INTEGER NOT NULL,
         at INTEGER NOT NULL,
         kind TEXT NOT NULL,
         step TEXT,
         body BLOB NOT NULL,
-        PRIMARY KEY (run, seq)
-    ) STRICT, WITHOUT ROWID;
-    CREATE TABLE run_lease (
-        run TEXT PRIMARY KEY REFERENCES run (id),
-        owner TEXT NOT NULL,
-        expires INTEGER NOT NULL
+        UNIQUE (run, seq)
     ) STRICT;
     """,
 )

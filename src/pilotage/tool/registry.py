@@ -39,6 +39,11 @@ class Registry:
         """All tools, by name."""
         return [self._entries[name].tool for name in sorted(self._entries)]
 
+    @property
+    def entries(self) -> Mapping[str, Entry]:
+        """The snapshot of now."""
+        return self._entries
+
     def add(self, tool: Tool) -> None:
         """A name that is taken is refused: a tool never shadows another."""
         if tool.name in self._entries:

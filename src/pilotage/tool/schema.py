@@ -42,6 +42,21 @@ class Arguments:
             )
         return arguments, ignored
 
+    def problems(
+        self, arguments: Mapping[str, Any]
+    ) -> list[tuple[tuple[str | int, ...], str, str]]:
+        """All that is wrong: the path, the keyword of the schema that says so, and what. An
+        argument that would be ignored counts, with the keyword "ignored"."""
+        found: list[tuple[tuple[str | int, ...], str, str]] = []
+        if self._open:
+            extra = sorted(set(arguments) - self._known)
+            found += [((name,), "ignored", f"{name!r} is not used") for name in extra]
+            arguments = {k: v for k, v in arguments.items() if k in self._known}
+        for error in self._validator.iter_errors(arguments):
+            keyword = str(error.schema_path[-1]) if error.schema_path else ""
+            found.append((tuple(error.instance_path), keyword, error.message))
+        return found
+
 
 def _refuse_remote(tool: str, schema: Any) -> None:
     if isinstance(schema, Mapping):

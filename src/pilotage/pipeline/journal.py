@@ -1,0 +1,64 @@
+"""Journals on disk: one run's events, read and appended. Reading executes nothing."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Sequence
+
+import msgspec
+
+from pilotage.domain.errors import PilotageError
+from pilotage.domain.pipeline import Pipeline
+from pilotage.domain.run import Event, Kind, Run
+from pilotage.pipeline import fold
+from pilotage.pipeline.plan import Plan, plan
+from pilotage.store import runs as rows
+from pilotage.store.database import Database
+
+_encode = msgspec.json.Encoder(enc_hook=str).encode
+_decode = msgspec.json.Decoder().decode
+
+
+def row(event: Event) -> rows.EventRow:
+    """An event as the store keeps it."""
+    return (event.seq, event.at, event.kind, event.step, _encode(event.body))
+
+
+def event(row: rows.EventRow) -> Event:
+    """An event as it was written."""
+    seq, at, kind, step, body = row
+    try:
+        return Event(seq, at, Kind(kind), step, _decode(body))
+    except (ValueError, msgspec.DecodeError) as error:
+        raise PilotageError(f"event {seq} of a journal cannot be read: {error}") from None
+
+
+def load(database: Database, run: str) -> tuple[Plan, Run]:
+    """The plan of a run and where it stands."""
+    return fold.read(run, map(event, rows.events(database, run, -1)), _plan)
+
+
+def read(database: Database, run: str, after: int = -1) -> list[Event]:
+    """The events after number `after`."""
+    return [event(row) for row in rows.events(database, run, after)]
+
+
+def caught_up(connection: sqlite3.Connection, plan: Plan, run: Run) -> Run:
+    """Within a write: the run with whatever others have added meanwhile."""
+    return fold.fold(plan, run, [event(r) for r in rows.events_inside(connection, run.id, run.seq)])
+
+
+def append(
+    connection: sqlite3.Connection,
+    run: Run,
+    events: Sequence[Event],
+    owner: tuple[str, int] | None = None,
+) -> None:
+    """Within a write: add events; `run` is where it stands after them."""
+    outcome = run.outcome.value if run.outcome is not None else None
+    rows.append(connection, run.id, [row(e) for e in events], run.state.value, outcome, owner)
+
+
+def _plan(created: Event) -> Plan:
+    """Of the pipeline that the first event holds, which was frozen when it was written."""
+    return plan(msgspec.convert(created.body["pipeline"], Pipeline))

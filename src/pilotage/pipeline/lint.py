@@ -1,0 +1,281 @@
+"""A document -> a pipeline, or what is wrong with it, each with its place. Pure.
+
+Unknown keys, wrong types, circles, unknown names, bad expressions, params that the tool's schema
+refuses. A value that an expression hides is not judged.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+import msgspec
+
+from pilotage.domain.errors import BadInput
+from pilotage.domain.pipeline import Input, InputType, Level, Pipeline, Problem, Step
+from pilotage.pipeline import plan, template
+from pilotage.pipeline.catalogue import Catalogue, Path
+from pilotage.pipeline.load import Document
+from pilotage.pipeline.spec import KEYS, InputSpec, PipelineSpec, StepSpec
+
+Spec = type[PipelineSpec] | type[StepSpec] | type[InputSpec]
+HIDING = {"anyOf", "oneOf", "allOf", "enum", "const", "not", "if", "contains", "uniqueItems"}
+
+
+@dataclass(frozen=True, slots=True)
+class Linted:
+    """`pipeline` is None where there is an error."""
+
+    pipeline: Pipeline | None
+    problems: tuple[Problem, ...]
+
+    @property
+    def errors(self) -> tuple[Problem, ...]:
+        return tuple(p for p in self.problems if p.level is Level.ERROR)
+
+
+def lint(document: Document, tools: Catalogue) -> Linted:
+    """Problems in the order of the file."""
+    problems = [*document.problems]
+    if not problems:
+        problems += _shape(document)
+    if problems:
+        return Linted(None, _sorted(problems))
+    pipeline = _pipeline(msgspec.convert(document.value, PipelineSpec))
+    problems += _names(document, pipeline)
+    problems += _inputs(document, pipeline)
+    if not problems:
+        problems += _expressions(document, pipeline)
+        problems += _calls(document, pipeline, tools)
+    found = _sorted(problems)
+    bad = any(p.level is Level.ERROR for p in found)
+    return Linted(None if bad else pipeline, found)
+
+
+def checked(linted: Linted) -> Pipeline:
+    """The pipeline; BadInput with the first error where there is none."""
+    if linted.pipeline is not None:
+        return linted.pipeline
+    first, *others = linted.errors
+    more = f" (and {len(others)} more)" if others else ""
+    where = f"{first.path}: " if first.path else ""
+    raise BadInput(f"{where}{first.what}{more}", first.hint or "pilotage lint FILE names each")
+
+
+def refuse_unknown_tools(pipeline: Pipeline, tools: Catalogue) -> None:
+    """A pipeline whose tools are not all there does not start."""
+    missing = sorted({step.tool for step in pipeline.steps if step.tool not in tools})
+    if missing:
+        raise BadInput(
+            f"pipeline {pipeline.name} needs tools that are not here: {', '.join(missing)}",
+            "here: " + ", ".join(sorted(tools)),
+        )
+
+
+def _shape(document: Document) -> list[Problem]:
+    """Keys and types."""
+    value = document.value
+    if not isinstance(value, dict):
+        return [document.problem((), "a pipeline is a mapping", "begin with name: and steps:")]
+    problems = _keys(document, (), PipelineSpec)
+    steps, inputs = value.get("steps"), value.get("inputs")
+    for place, step in enumerate(steps if isinstance(steps, list) else []):
+        problems += _entry(document, ("steps", place), step, StepSpec)
+    for name, one in (inputs if isinstance(inputs, dict) else {}).items():
+        problems += _entry(document, ("inputs", name), one, InputSpec)
+    if not problems:
+        problems += _types(document, (), value, PipelineSpec)
+    return problems
+
+
+def _entry(document: Document, path: Path, value: Any, kind: Spec) -> list[Problem]:
+    problems = _keys(document, path, kind) if isinstance(value, dict) else []
+    return problems or _types(document, path, value, kind)
+
+
+def _keys(document: Document, path: Path, kind: Spec) -> list[Problem]:
+    value: Any = document.value
+    for part in path:
+        value = value[part]
+    found = []
+    for key in value:
+        if key not in KEYS[kind]:
+            close = difflib.get_close_matches(key, KEYS[kind], 1)
+            hint = f"did you mean {close[0]}?" if close else "known: " + ", ".join(KEYS[kind])
+            problem = document.problem((*path, "key", key), f"unknown key {key!r}", hint)
+            found.append(replace(problem, path=document.problem((*path, key), "").path))
+    return found
+
+
+def _types(document: Document, path: Path, value: Any, kind: Spec) -> list[Problem]:
+    try:
+        msgspec.convert(value, kind)
+    except msgspec.ValidationError as error:
+        what, _, where = str(error).partition(" - at `$")
+        inside = _parsed(where.rstrip("`"), value)
+        return [document.problem((*path, *inside), what[0].lower() + what[1:])]
+    return []
+
+
+def _parsed(where: str, value: Any) -> Path:
+    """`.steps[0].retry_count` as msgspec spells a path; it writes `[...]` for the key of a map."""
+    path: list[str | int] = []
+    for part in where.replace("[", ".[").split(".")[1:]:
+        if part.startswith("["):
+            if not part[1:-1].isdigit():
+                break
+            path.append(int(part[1:-1]))
+        else:
+            path.append(part)
+    return tuple(path)
+
+
+def _pipeline(spec: PipelineSpec) -> Pipeline:
+    steps: list[Step] = []
+    for one in spec.steps:
+        above = (steps[-1].name,) if steps else ()
+        needs = above if one.depends_on is None else tuple(dict.fromkeys(one.depends_on))
+        steps.append(
+            Step(one.name, one.tool, one.params, needs, one.on_failure, one.retry_count,
+                 one.retry_delay, one.timeout)
+        )  # fmt: skip
+    inputs = {
+        name: Input(one.type, one.default, one.required, one.description)
+        for name, one in spec.inputs.items()
+    }
+    env = {name: _word(value) for name, value in spec.env.items()}
+    return Pipeline(spec.name, tuple(steps), spec.description, inputs, env)
+
+
+def _word(value: str | int | float | bool) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def _names(document: Document, pipeline: Pipeline) -> list[Problem]:
+    """Names that are used twice or not there, and circles."""
+    found = []
+    known: dict[str, int] = {}
+    for place, step in enumerate(pipeline.steps):
+        if step.name in known:
+            what = f"two steps are called {step.name!r} (the other is step {known[step.name] + 1})"
+            found.append(document.problem(("steps", place, "name"), what))
+        known.setdefault(step.name, place)
+    for place, step in enumerate(pipeline.steps):
+        for number, need in enumerate(step.needs):
+            if need not in known:
+                at = ("steps", place, "depends_on", number)
+                what = f"step {step.name!r} depends on {need!r}, which is no step"
+                found.append(document.problem(at, what, _nearest(need, known)))
+    if not found and (circle := plan.cycle(pipeline)):
+        what = "steps wait for each other: " + " -> ".join(circle)
+        found.append(document.problem(("steps", known[circle[0]], "depends_on"), what))
+    return found
+
+
+def _inputs(document: Document, pipeline: Pipeline) -> list[Problem]:
+    kinds: Mapping[InputType, tuple[type, ...]] = {
+        InputType.STRING: (str,),
+        InputType.NUMBER: (int, float),
+        InputType.BOOLEAN: (bool,),
+    }
+    found = []
+    for name, one in pipeline.inputs.items():
+        if one.default is None:
+            continue
+        fits = isinstance(one.default, kinds[one.type])
+        if not fits or (one.type is InputType.NUMBER and isinstance(one.default, bool)):
+            what = f"the default of input {name!r} is not a {one.type}"
+            found.append(document.problem(("inputs", name, "default"), what))
+    return found
+
+
+def _expressions(document: Document, pipeline: Pipeline) -> list[Problem]:
+    found = []
+    before = plan.before(pipeline)
+    names = [step.name for step in pipeline.steps]
+    texts: list[tuple[Path, str, frozenset[str] | None]] = []
+    for key, value in pipeline.env.items():
+        texts += [(("env", key), text, None) for _, text in template.holes(value)]
+    for place, step in enumerate(pipeline.steps):
+        texts += [
+            (("steps", place, "params", *path), text, before[step.name])
+            for path, text in template.holes(step.params)
+        ]
+    for path, text, ended in texts:
+        try:
+            reads = [read for one in template.expressions(text) for read in one.reads if read]
+        except BadInput as error:
+            found.append(document.problem(path, error.what, error.hint))
+            continue
+        for read in reads:
+            wrong = _wrong_read(read, pipeline, names, ended)
+            if wrong:
+                found.append(document.problem(path, *wrong))
+    return found
+
+
+def _wrong_read(
+    read: tuple[str, ...], pipeline: Pipeline, names: list[str], ended: frozenset[str] | None
+) -> tuple[str, str] | None:
+    """What an expression reads that is not there. `ended`: steps over by then; None: in env."""
+    context, name = read[0], read[1] if len(read) > 1 else ""
+    if context == "inputs" and name and not _is_in(name, pipeline.inputs):
+        return f"there is no input {name!r}", _nearest(name, pipeline.inputs)
+    if ended is None and context not in ("github", "inputs"):
+        return f"env cannot read {context}", "it is settled before the first step: github, inputs"
+    if context != "steps" or not name or ended is None:
+        return None
+    if not _is_in(name, names):
+        return f"there is no step {name!r}", _nearest(name, names)
+    if not _is_in(name, ended):
+        return f"step {name!r} need not have ended by then", f"add it to depends_on: [{name}]"
+    part = read[2] if len(read) > 2 else ""
+    if part and part.lower() not in ("outcome", "outputs", "error"):
+        return f"a step has no {part!r}", "steps.NAME.outcome, .error, .outputs.FIELD"
+    return None
+
+
+def _calls(document: Document, pipeline: Pipeline, tools: Catalogue) -> list[Problem]:
+    """Tools that are not there, and arguments that theirs refuse."""
+    found = []
+    for place, step in enumerate(pipeline.steps):
+        known = tools.get(step.tool)
+        if known is None:
+            what = f"there is no tool {step.tool!r} here: the pipeline will not run"
+            at: Path = ("steps", place, "tool")
+            found.append(document.problem(at, what, _nearest(step.tool, tools), Level.WARNING))
+            continue
+        if step.timeout is not None and step.timeout > known.timeout:
+            what = f"{step.tool} ends after {known.timeout:g} s whatever this says"
+            at = ("steps", place, "timeout")
+            found.append(document.problem(at, what, "", Level.WARNING))
+        hidden = [path for path, _ in template.holes(step.params)]
+        for wrong in known.wrong(step.params):
+            if not _hidden(wrong.path, wrong.keyword, hidden):
+                level = Level.WARNING if wrong.keyword == "ignored" else Level.ERROR
+                at = ("steps", place, "params", *wrong.path)
+                what = f"{step.tool}: {wrong.what}"
+                found.append(document.problem(at, what, "", level))
+    return found
+
+
+def _hidden(path: Path, keyword: str, hidden: list[Path]) -> bool:
+    """Does an expression hide whether this is wrong?"""
+    if any(path[: len(hole)] == hole for hole in hidden):
+        return True
+    return keyword in HIDING and any(hole[: len(path)] == path for hole in hidden)
+
+
+def _is_in(name: str, names: Iterable[str]) -> bool:
+    return name.lower() in {known.lower() for known in names}
+
+
+def _nearest(name: str, known: Iterable[str]) -> str:
+    close = difflib.get_close_matches(name, list(known), 1)
+    return f"did you mean {close[0]}?" if close else ""
+
+
+def _sorted(problems: list[Problem]) -> tuple[Problem, ...]:
+    return tuple(sorted(problems, key=lambda p: (p.line, p.column)))

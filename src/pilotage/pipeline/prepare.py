@@ -1,0 +1,73 @@
+"""What a run is given, settled once and kept in its journal, so that nothing vanishes or changes
+when it is taken up again elsewhere."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from pilotage.domain.errors import BadInput
+from pilotage.domain.pipeline import Input, InputType, Pipeline
+from pilotage.pipeline import template
+from pilotage.pipeline.values import text
+
+_EMPTY: Mapping[InputType, str | int | bool] = {
+    InputType.STRING: "",
+    InputType.NUMBER: 0,
+    InputType.BOOLEAN: False,
+}
+
+
+def prepared(
+    pipeline: Pipeline,
+    inputs: Mapping[str, Any],
+    github: Mapping[str, Any],
+    environment: Mapping[str, str],
+) -> dict[str, Any]:
+    """`inputs` checked and completed, `github` without what is not known, and `env`: the
+    pipeline's own, and of the job's environment only the names that the pipeline reads."""
+    settled = _inputs(pipeline, inputs)
+    known = {key: value for key, value in github.items() if value is not None}
+    first = {"github": known, "inputs": settled}
+    own = {name: text(template.fill(value, first)) for name, value in pipeline.env.items()}
+    read = _read(pipeline)
+    job = {name: value for name, value in environment.items() if name.lower() in read}
+    return {"inputs": settled, "github": known, "env": {**job, **own}}
+
+
+def _inputs(pipeline: Pipeline, given: Mapping[str, Any]) -> dict[str, Any]:
+    unknown = sorted(set(given) - set(pipeline.inputs))
+    if unknown:
+        names = ", ".join(pipeline.inputs) or "it has none"
+        raise BadInput(f"pipeline {pipeline.name} has no input {unknown[0]!r}", names)
+    return {name: _input(name, one, given.get(name)) for name, one in pipeline.inputs.items()}
+
+
+def _input(name: str, one: Input, given: Any) -> Any:
+    """A value of the input's type; text from a command line is read as one."""
+    if given is None:
+        if one.default is None and one.required:
+            raise BadInput(f"input {name!r} is required", f"--input {name}=...")
+        return _EMPTY[one.type] if one.default is None else one.default
+    if one.type is InputType.STRING and isinstance(given, (str, int, float, bool)):
+        return text(given)
+    if one.type is InputType.BOOLEAN:
+        if isinstance(given, bool):
+            return given
+        if given in ("true", "false"):
+            return given == "true"
+    if one.type is InputType.NUMBER and not isinstance(given, bool):
+        if isinstance(given, (int, float)):
+            return given
+        try:
+            return int(given) if str(given).lstrip("-").isdigit() else float(given)
+        except (TypeError, ValueError):
+            pass
+    raise BadInput(f"input {name!r} is not a {one.type}: {given!r}")
+
+
+def _read(pipeline: Pipeline) -> set[str]:
+    """Names of environment variables that some expression spells out, in lower case."""
+    texts = [value for step in pipeline.steps for _, value in template.holes(step.params)]
+    reads = [read for value in texts for one in template.expressions(value) for read in one.reads]
+    return {read[1].lower() for read in reads if read[:1] == ("env",) and len(read) > 1 and read[1]}

@@ -1,0 +1,405 @@
+"""The durable runs of one state folder: start, follow, judge, take up again.
+
+A run belongs to the process that holds its lock; others follow its journal. What a person says is
+an event like any other: it is appended, and wakes the owner at once, or within WATCH_SECONDS where
+that is another process. A run that nobody holds is taken by whoever wants it to go on.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+import sqlite3
+import time
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeVar
+
+from pilotage.domain.call import Outcome, Principal
+from pilotage.domain.errors import Conflict, NotFound, PilotageError
+from pilotage.domain.ids import new_id
+from pilotage.domain.pipeline import Pipeline
+from pilotage.domain.run import Event, Kind, Run, RunState, RunSummary
+from pilotage.pipeline import fold, journal, lint
+from pilotage.pipeline.advance import News
+from pilotage.pipeline.catalogue import Catalogue
+from pilotage.pipeline.driver import Caller, Driver, Means
+from pilotage.pipeline.lock import Locks
+from pilotage.pipeline.plan import Plan, plan
+from pilotage.pipeline.prepare import prepared
+from pilotage.store import runs as rows
+from pilotage.store.database import Database
+
+logger = logging.getLogger(__name__)
+Result = TypeVar("Result")
+WATCH_SECONDS = 0.02
+"""How often the one number that changes with every commit is looked at, while runs are open."""
+TAKE_SECONDS = 1.0
+"""How often one who waits for a run tries whether its owner is gone."""
+SETTLED = (RunState.WAITING, RunState.ENDED)
+
+
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """`folder` is where relative paths of this process begin: a run goes on only where it began.
+    `timeout` (seconds) bounds a run, `retry_count` is for steps that name none."""
+
+    folder: str
+    timeout: float = 3600
+    retry_count: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Given:
+    """What a run starts with beside its pipeline. `environment` is the job's; only the names that
+    the pipeline reads are kept. `key`: the same key of the same principal is the same run."""
+
+    inputs: Mapping[str, Any] = field(default_factory=dict)
+    github: Mapping[str, Any] = field(default_factory=dict)
+    environment: Mapping[str, str] = field(default_factory=dict)
+    key: str | None = None
+
+
+class Runs:
+    """One of these a process. Close it."""
+
+    def __init__(
+        self,
+        database: Database,
+        home: Path,
+        call: Caller,
+        tools: Catalogue,
+        terms: Terms,
+        current: Callable[[Principal], Principal] = lambda by: by,
+    ) -> None:
+        self._database, self._tools, self._terms = database, tools, terms
+        self._locks = Locks(home / "runs.lock")
+        self._owner = new_id()
+        self._means = Means(database, call, tools, current, self._ring)
+        self._live: dict[str, tuple[Driver, asyncio.Task[None]]] = {}
+        self._bells: dict[str, set[asyncio.Event]] = {}
+        self._taking: dict[str, asyncio.Task[bool]] = {}
+        self._unfinished: set[asyncio.Task[Any]] = set()
+        self._broken: dict[str, Exception] = {}
+        self._watcher: asyncio.Task[None] | None = None
+
+    async def start(self, pipeline: Pipeline, given: Given, by: Principal) -> str:
+        """A new run, driven by this process; or, where `key` was used before, that run, taken up
+        again if it was cut off. Returns once it is on disk. The caller may go away."""
+        return await self._whole(self._start(pipeline, given, by))
+
+    async def _start(self, pipeline: Pipeline, given: Given, by: Principal) -> str:
+        lint.refuse_unknown_tools(pipeline, self._tools)
+        frozen = plan(pipeline, self._terms.retry_count)
+        now = time.time_ns() // 1000
+        body = {
+            "pipeline": frozen.pipeline,
+            "by": {"name": by.name, "roles": sorted(by.roles), "tools": by.tools},
+            "folder": self._terms.folder,
+            "timeout": self._terms.timeout,
+            **prepared(frozen.pipeline, given.inputs, given.github, given.environment),
+        }
+        first = journal.row(Event(0, now, Kind.CREATED, None, body))
+        name, state = pipeline.name, RunState.QUEUED.value
+        row = rows.RunRow(
+            0, new_id(), by.name, given.key, name, frozen.digest, None, None, now, now, state, None
+        )
+        row, new = await self._database.write(lambda c: rows.create(c, row, first))
+        if row.digest != frozen.digest:
+            raise Conflict(
+                f"the key {given.key!r} belongs to run {row.id} of another pipeline",
+                "choose another key",
+            )
+        if new or row.state not in SETTLED:
+            await self.take(row.id)
+        return row.id
+
+    async def take(self, run: str) -> bool:
+        """Drive a run that nobody drives. False: another process does, or it has ended."""
+        if run in self._live:
+            return True
+        if run not in self._taking:
+            self._taking[run] = asyncio.create_task(self._take(run))
+            self._taking[run].add_done_callback(lambda _: self._taking.pop(run))
+        return await asyncio.shield(self._taking[run])
+
+    async def _take(self, run: str) -> bool:
+        row = self._row(run)
+        if row.state == RunState.ENDED or not self._locks.take(row.number):
+            return False
+        try:
+            self._refuse_elsewhere(run)
+            frozen, stands = journal.load(self._database, run)
+            taken = await self._database.write(lambda c: self._taken(c, frozen, stands))
+        except BaseException:
+            self._locks.release(row.number)
+            raise
+        if taken.outcome is not None:
+            self._locks.release(row.number)
+            return False
+        driver = Driver(self._means, frozen, taken, self._owner)
+        task = asyncio.create_task(self._drive(driver, row.number), name=f"run {run}")
+        self._live[run] = (driver, task)
+        self._watch()
+        return True
+
+    def _taken(self, connection: sqlite3.Connection, frozen: Plan, run: Run) -> Run:
+        run = journal.caught_up(connection, frozen, run)
+        if run.outcome is not None:
+            return run
+        body = {"owner": self._owner, "pid": os.getpid()}
+        event = _next(run, Kind.TAKEN, None, body)
+        run = fold.fold(frozen, run, [event])
+        journal.append(connection, run, [event], (self._owner, os.getpid()))
+        return run
+
+    async def _drive(self, driver: Driver, number: int) -> None:
+        run = driver.run.id
+        try:
+            await driver.drive()
+        except Exception as error:
+            logger.error("run %s is not driven any more: %r", run, error)
+            self._broken[run] = error
+        finally:
+            del self._live[run]
+            with contextlib.suppress(OSError):  # closed: the lock is gone already
+                self._locks.release(number)
+            self._ring(run)
+
+    async def recover(self) -> list[str]:
+        """Take up every run that is not over and that nobody drives. For a server that starts."""
+        found = []
+        for row in rows.unfinished(self._database):
+            try:
+                if row.id not in self._live and await self.take(row.id):
+                    found.append(row.id)
+            except PilotageError as error:
+                logger.warning("run %s was left: %s", row.id, error)
+        return found
+
+    async def wait(self, run: str) -> Run:
+        """Until it has ended or waits for a person. Should its owner die meanwhile, this process
+        goes on with it. Cancelling the wait leaves the run alone."""
+        with self._bell(run) as bell:
+            while True:
+                bell.clear()
+                if run in self._broken:
+                    raise self._broken.pop(run)
+                if RunState(self._row(run).state) in SETTLED and self._at_rest(run):
+                    return self.show(run)[1]
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(TAKE_SECONDS):
+                        await bell.wait()
+                        continue
+                await self.take(run)
+
+    def _at_rest(self, run: str) -> bool:
+        """Does our own driver, if any, see it so too?"""
+        live = self._live.get(run)
+        return live is None or live[0].run.state in SETTLED
+
+    async def events(self, run: str, after: int = -1) -> AsyncIterator[Event]:
+        """The journal from event `after` on, as it grows, until the run has ended."""
+        with self._bell(run) as bell:
+            kind = Kind.CREATED
+            while True:
+                bell.clear()
+                for event in journal.read(self._database, run, after):
+                    after, kind = event.seq, event.kind
+                    yield event
+                if kind is Kind.ENDED or (after >= 0 and self._row(run).state == RunState.ENDED):
+                    return
+                await bell.wait()
+
+    async def approve(
+        self, run: str, by: Principal, step: str | None = None, reason: str = ""
+    ) -> Run:
+        """Take a step that waits as it is: what needs it may start."""
+        return await self._judge(Kind.APPROVED, run, by, step, reason)
+
+    async def reject(
+        self, run: str, by: Principal, step: str | None = None, reason: str = ""
+    ) -> Run:
+        """Give a step that waits up: what needs it does not run, and the run fails."""
+        return await self._judge(Kind.REJECTED, run, by, step, reason)
+
+    async def resume(self, run: str, by: Principal, reason: str = "") -> Run:
+        """Go on from where it stopped. Steps that ended well stay; those that failed, were
+        skipped, or wait, are tried again; a run whose owner died is taken up."""
+
+        def body(stands: Run) -> list[News]:
+            if stands.outcome is Outcome.SUCCEEDED:
+                raise Conflict(f"run {run} has succeeded: nothing is left to do")
+            if stands.outcome is None and not stands.waiting:
+                return []
+            return [(Kind.RESUMED, None, {"by": by.name, "reason": reason})]
+
+        return await self._say(run, body)
+
+    async def cancel(self, run: str, by: Principal, reason: str = "") -> Run:
+        """End it: what runs is stopped, what has not begun is skipped."""
+        why = f"cancelled by {by.name}" + (f": {reason}" if reason else "")
+
+        def body(stands: Run) -> list[News]:
+            if stands.outcome is not None:
+                raise Conflict(f"run {run} has ended already: {stands.outcome}")
+            return [(Kind.STOPPING, None, {"outcome": Outcome.CANCELLED, "why": why})]
+
+        return await self._say(run, body)
+
+    async def _judge(
+        self, kind: Kind, run: str, by: Principal, step: str | None, reason: str
+    ) -> Run:
+        def body(stands: Run) -> list[News]:
+            waiting = ", ".join(stands.waiting)
+            if not waiting:
+                raise Conflict(f"run {run} does not wait for anybody", f"it is {stands.state}")
+            if step is not None and step not in stands.waiting:
+                raise Conflict(f"step {step!r} of run {run} does not wait", f"waiting: {waiting}")
+            if step is None and len(stands.waiting) > 1:
+                raise Conflict(f"run {run} waits in {waiting}", "say which: --step NAME")
+            return [(kind, step or stands.waiting[0], {"by": by.name, "reason": reason})]
+
+        return await self._say(run, body)
+
+    async def _whole(self, work: Coroutine[Any, Any, Result]) -> Result:
+        """Done to its end, whether or not the caller stays."""
+        task = asyncio.create_task(work)
+        self._unfinished.add(task)
+        task.add_done_callback(self._unfinished.discard)
+        return await asyncio.shield(task)
+
+    async def _say(self, run: str, body: Callable[[Run], list[News]]) -> Run:
+        """Append what a person says, wake the owner, or become it."""
+        return await self._whole(self._append(run, body))
+
+    async def _append(self, run: str, body: Callable[[Run], list[News]]) -> Run:
+        row = self._row(run)
+        if run not in self._live and not self._locks.held(row.number):
+            self._refuse_elsewhere(run)
+        frozen, stands = journal.load(self._database, run)
+
+        def append(connection: sqlite3.Connection) -> Run:
+            now = journal.caught_up(connection, frozen, stands)
+            for kind, step, said in body(now):
+                event = _next(now, kind, step, said)
+                now = fold.fold(frozen, now, [event])
+                journal.append(connection, now, [event])
+            return now
+
+        after = await self._database.write(append)
+        self._ring(run)
+        if run in self._live:
+            self._live[run][0].nudge()
+        else:
+            await self.take(run)
+        return after
+
+    def list(
+        self, limit: int = 20, before: str | None = None, state: RunState | None = None
+    ) -> list[RunSummary]:
+        """The newest first."""
+        return [
+            RunSummary(
+                row.id, row.pipeline, row.principal, row.created, row.changed,
+                RunState(row.state), Outcome(row.outcome) if row.outcome else None,
+            )
+            for row in rows.newest(self._database, limit, before, state)
+        ]  # fmt: skip
+
+    def show(self, run: str) -> tuple[Plan, Run]:
+        """A run and what it follows."""
+        live = self._live.get(run)
+        if live is not None:
+            return live[0].plan, live[0].run
+        self._row(run)
+        return journal.load(self._database, run)
+
+    def find(self, start: str) -> str:
+        """The run whose id is or begins with `start`."""
+        found = rows.alike(self._database, start.upper()) if start else []
+        if len(found) != 1:
+            what = f"more than one run begins with {start!r}" if found else f"no run {start!r}"
+            raise NotFound(what, "pilotage runs list")
+        return found[0]
+
+    def owner(self, run: str) -> int | None:
+        """The process that drives it now, None where nobody does."""
+        row = self._row(run)
+        if run in self._live:
+            return os.getpid()
+        return row.pid if self._locks.held(row.number) else None
+
+    async def close(self) -> None:
+        """Let go of everything. Runs that were driven here can be taken up by anybody."""
+        tasks = [task for _, task in self._live.values()]
+        if self._watcher is not None:
+            tasks.append(self._watcher)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    def release(self) -> None:
+        """Give up every lock; no loop need be running."""
+        self._locks.close()
+
+    def _row(self, run: str) -> rows.RunRow:
+        row = rows.find(self._database, run)
+        if row is None:
+            raise NotFound(f"there is no run {run}", "pilotage runs list")
+        return row
+
+    def _refuse_elsewhere(self, run: str) -> None:
+        """Relative paths in params would mean other files."""
+        folder = journal.read(self._database, run)[0].body["folder"]
+        if folder != self._terms.folder:
+            raise Conflict(
+                f"run {run} began in {folder}, and this is {self._terms.folder}", f"cd {folder}"
+            )
+
+    def _ring(self, run: str) -> None:
+        for bell in self._bells.get(run, ()):
+            bell.set()
+
+    @contextlib.contextmanager
+    def _bell(self, run: str) -> Iterator[asyncio.Event]:
+        """Rings whenever the journal of a run has grown."""
+        self._row(run)
+        bell = asyncio.Event()
+        self._bells.setdefault(run, set()).add(bell)
+        self._watch()
+        try:
+            yield bell
+        finally:
+            self._bells[run].discard(bell)
+            if not self._bells[run]:
+                del self._bells[run]
+
+    def _watch(self) -> None:
+        if self._watcher is None or self._watcher.done():
+            self._watcher = asyncio.create_task(self._look_out(), name="runs of other processes")
+
+    async def _look_out(self) -> None:
+        """Notice what other processes write: one cheap look each WATCH_SECONDS, for all runs."""
+        version, number = rows.version(self._database), rows.last(self._database)
+        for run in [*self._bells, *self._live]:
+            self._ring(run)
+        while self._live or self._bells:
+            await asyncio.sleep(WATCH_SECONDS)
+            now = rows.version(self._database)
+            if now == version:
+                continue
+            version = now
+            number, changed = rows.changed(self._database, number)
+            for run, seq in changed.items():
+                self._ring(run)
+                live = self._live.get(run)
+                if live is not None and live[0].run.seq < seq:
+                    live[0].nudge()
+
+
+def _next(run: Run, kind: Kind, step: str | None, body: Mapping[str, Any]) -> Event:
+    return Event(run.seq + 1, max(run.at, time.time_ns() // 1000), kind, step, body)

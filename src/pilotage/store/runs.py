@@ -1,0 +1,147 @@
+"""The rows of runs and of their journals. What they mean is pipeline/'s business.
+
+A journal only grows. Its fence is the uniqueness of (run, seq): of two writers who both believe
+that event 7 is theirs to write, one fails.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from pilotage.store.database import Database
+
+EventRow = tuple[int, int, str, str | None, bytes]
+"""seq, at (Unix microseconds), kind, step, body (JSON)."""
+
+_EVENTS = "SELECT seq, at, kind, step, body FROM run_event WHERE run = ? AND seq > ? ORDER BY seq"
+
+
+class Overtaken(Exception):
+    """Somebody else wrote an event of that number."""
+
+
+@dataclass(frozen=True, slots=True)
+class RunRow:
+    """`number` is the run's byte in the lock file. `owner` and `pid` name who drives it, or did
+    last. Times are Unix microseconds."""
+
+    number: int
+    id: str
+    principal: str
+    key: str | None
+    pipeline: str
+    digest: str
+    owner: str | None
+    pid: int | None
+    created: int
+    changed: int
+    state: str
+    outcome: str | None
+
+
+def create(connection: sqlite3.Connection, row: RunRow, first: EventRow) -> tuple[RunRow, bool]:
+    """Insert a run with its first event; or, where its principal has used its key before, return
+    that run instead. True: it is new."""
+    cursor = connection.execute(
+        "INSERT INTO run (id, principal, key, pipeline, digest, created, changed, state) "
+        "VALUES (?1,?2,?3,?4,?5,?6,?6,?7) ON CONFLICT (principal, key) DO NOTHING",
+        (row.id, row.principal, row.key, row.pipeline, row.digest, row.created, row.state),
+    )
+    new = cursor.rowcount == 1
+    if new:
+        _insert(connection, row.id, (first,))
+    found = connection.execute(
+        "SELECT * FROM run WHERE id = ?1 OR (principal = ?2 AND key = ?3)",
+        (row.id, row.principal, row.key),
+    ).fetchone()
+    return RunRow(*found), new
+
+
+def append(
+    connection: sqlite3.Connection,
+    run: str,
+    events: Sequence[EventRow],
+    state: str,
+    outcome: str | None,
+    owner: tuple[str, int] | None = None,
+) -> None:
+    """Add events and note where the run stands. `owner` (name, process id) is noted if given."""
+    try:
+        _insert(connection, run, events)
+    except sqlite3.IntegrityError as error:
+        raise Overtaken(str(error)) from None
+    connection.execute(
+        "UPDATE run SET changed = ?2, state = ?3, outcome = ?4, "
+        "owner = coalesce(?5, owner), pid = coalesce(?6, pid) WHERE id = ?1",
+        (run, events[-1][1], state, outcome, *(owner or (None, None))),
+    )
+
+
+def _insert(connection: sqlite3.Connection, run: str, events: Sequence[EventRow]) -> None:
+    connection.executemany(
+        "INSERT INTO run_event (run, seq, at, kind, step, body) VALUES (?,?,?,?,?,?)",
+        [(run, *event) for event in events],
+    )
+
+
+def find(database: Database, run: str) -> RunRow | None:
+    """A run by its id."""
+    rows = database.read("SELECT * FROM run WHERE id = ?", run)
+    return RunRow(*rows[0]) if rows else None
+
+
+def alike(database: Database, start: str) -> list[str]:
+    """Ids of runs that begin with `start`, two at most."""
+    query = "SELECT id FROM run WHERE substr(id, 1, length(?1)) = ?1 LIMIT 2"
+    return [row[0] for row in database.read(query, start)]
+
+
+def newest(
+    database: Database, limit: int, before: str | None = None, state: str | None = None
+) -> list[RunRow]:
+    """The newest runs first, in one state if named, older than the run `before` if given."""
+    query = (
+        "SELECT * FROM run WHERE (?1 IS NULL OR id < ?1) AND (?2 IS NULL OR state = ?2) "
+        "ORDER BY id DESC LIMIT ?3"
+    )
+    return [RunRow(*row) for row in database.read(query, before, state, limit)]
+
+
+def unfinished(database: Database) -> list[RunRow]:
+    """Runs that have not ended, oldest first."""
+    query = "SELECT * FROM run WHERE state <> 'ended' ORDER BY number"
+    return [RunRow(*row) for row in database.read(query)]
+
+
+def events(database: Database, run: str, after: int) -> list[EventRow]:
+    """A run's events after number `after` (-1: all), in order."""
+    return [tuple(row) for row in database.read(_EVENTS, run, after)]
+
+
+def events_inside(connection: sqlite3.Connection, run: str, after: int) -> list[EventRow]:
+    """The same within a write."""
+    found: list[EventRow] = connection.execute(_EVENTS, (run, after)).fetchall()
+    return found
+
+
+def last(database: Database) -> int:
+    """The number of the newest event of all runs, 0 where there is none."""
+    found: int = database.read("SELECT coalesce(max(number), 0) FROM run_event")[0][0]
+    return found
+
+
+def changed(database: Database, after: int) -> tuple[int, dict[str, int]]:
+    """The runs that have got events after event number `after` of all, each with the seq of its
+    newest, and the newest number."""
+    query = "SELECT max(number), run, max(seq) FROM run_event WHERE number > ? GROUP BY run"
+    found = database.read(query, after)
+    return max((row[0] for row in found), default=after), {row[1]: row[2] for row in found}
+
+
+def version(database: Database) -> int:
+    """A number that is another one after each commit of any other connection to the file.
+    Source: https://sqlite.org/pragma.html#pragma_data_version"""
+    found: int = database.read("PRAGMA data_version")[0][0]
+    return found
