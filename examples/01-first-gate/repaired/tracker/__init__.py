@@ -1,0 +1,1 @@
+"""Parcel tracker: where is my parcel?"""
