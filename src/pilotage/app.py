@@ -17,6 +17,10 @@ from pilotage.domain.ids import new_id
 from pilotage.pipeline.catalogue import Known, Wrong
 from pilotage.pipeline.runs import Runs, Terms
 from pilotage.policy import policy
+from pilotage.scan.control import Controls
+from pilotage.scan.environment import Environments
+from pilotage.scan.orchestrate import Scans
+from pilotage.scan.scanner import Scanner
 from pilotage.store.database import Database
 from pilotage.store.keys import Keys
 from pilotage.tool.gateway import Gateway
@@ -44,6 +48,7 @@ class App:
         self.registry = Registry()
         self.gateway = Gateway(self.registry, self.policy, self.audit, self.redactor)
         self.services: dict[type, object] = {
+            Scans: _scans(settings),
             Roots: roots,
             Redactor: self.redactor,
             Settings: settings,
@@ -120,6 +125,12 @@ class Tools(Mapping[str, Known]):
 
     def __len__(self) -> int:
         return len(self._registry.entries)
+
+
+def _scans(settings: Settings) -> Scans:
+    scanners = shelf.parts("pilotage.scanners", Scanner)
+    environments = Environments(settings.cache, settings.programs)
+    return Scans(scanners, environments, Controls(settings.cache))
 
 
 def local_principal() -> Principal:
