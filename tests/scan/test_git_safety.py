@@ -161,7 +161,7 @@ async def test_a_shallow_clone_is_said_to_be_one(commit: Commit, tmp_path: Path)
     (tmp_path / "into").mkdir()
     history = await bare_history(tmp_path / "shallow", tmp_path / "into")
     assert history.commits == 1
-    assert "only 1 commits were there" in history.notes[0]
+    assert "only 1 commit was there" in history.notes[0]
 
 
 async def test_no_commit_is_no_history(tmp_path: Path) -> None:

@@ -38,7 +38,8 @@ async def bare_history(source: Path, into: Path) -> History:
     notes: tuple[str, ...] = ()
     if (target / "shallow").exists():
         notes = (
-            f"history: only {commits} commits were there, the clone is shallow "
+            f"history: only {commits} commit{' was' if commits == 1 else 's were'} there, the "
+            "clone is shallow "
             "(fetch all of it: actions/checkout with fetch-depth: 0)",
         )
     return History(target, commits, notes)

@@ -130,7 +130,8 @@ class _File:
             content = yaml.load(data, _Loader)
         except (yaml.YAMLError, RecursionError, ValueError) as error:
             raise BadInput(
-                f"{self._name} is not YAML: {visible(str(error))[:300]}", "mend that line"
+                f"{self._name} is not YAML: {visible(' '.join(str(error).split()))[:300]}",
+                "mend that line",
             ) from None
         return self.mapping(content, "the file", KEYS)
 
@@ -160,8 +161,11 @@ class _File:
             self.wrong(key, f"is {_shown(value)}", "write a share from 0 to 1, such as 0.9")
         return float(value)
 
-    def one_of(self, content: dict[str, Any], key: str, known: list[str], default: str) -> str:
+    def one_of(
+        self, content: dict[str, Any], key: str, known: list[str], default: str, within: str = ""
+    ) -> str:
         value = content.get(key, default)
+        key = within + key
         if not isinstance(value, str) or value not in known:
             self.wrong(key, f"is {_shown(value)}", "one of " + ", ".join(known))
         return value
@@ -195,7 +199,7 @@ class _File:
             )
         if "action" not in pair:
             self.wrong(f"{key}.action", "is missing", "write action: fail, warn or info")
-        action = self.one_of(pair, "action", [a.value for a in Action], "")
+        action = self.one_of(pair, "action", [a.value for a in Action], "", f"{key}.")
         return Level(threshold, Action(action))
 
     def profiles(
