@@ -131,6 +131,9 @@ def test_a_half_blind_scanner_is_incomplete_unless_the_policy_says_how_much_is_e
     assert judge(allowed, [], [half], []).ruling is Ruling.PASS
     fewer = replace(half, unread=(), read=5)
     assert "has read 5 of 10 files" in judge(ARTICLE, [], [fewer], []).why
+    counted = replace(fewer, coverage=Coverage.COUNTED)
+    assert judge(ARTICLE, [], [counted], []).ruling is Ruling.PASS
+    assert judge(ARTICLE, [], [replace(counted, read=0)], []).ruling is Ruling.INCOMPLETE
     silent = replace(half, coverage=Coverage.NONE, read=None, expected=10)
     assert judge(ARTICLE, [], [silent], []).ruling is Ruling.INCOMPLETE
 

@@ -124,15 +124,13 @@ def _run(rules: Rules, run: ScannerRun) -> Iterator[Reason]:
 
 def _share(run: ScannerRun, left: int) -> float:
     """The share of its files that a run has read, at most. Unread files count even where the
-    scanner gives no figure of what it has read."""
-    allowed = len(run.unread) - left
+    scanner gives no figure; a mere count may leave out files that hold nothing for the scanner
+    (measured: trivy's secret rules), so that of it only zero is telling."""
     expected = run.expected if run.expected is not None else (run.read or 0) + len(run.unread)
     missing = left
-    if run.read is not None and run.coverage is not Coverage.NONE:
-        missing = max(left, expected - run.read - allowed)
-    if missing <= 0:
-        return 1.0
-    return max(0.0, 1 - missing / max(expected, missing))
+    if run.read is not None and (run.coverage is Coverage.LISTED or not run.read):
+        missing = max(left, expected - run.read - (len(run.unread) - left))
+    return 1.0 if missing <= 0 else max(0.0, 1 - missing / max(expected, missing))
 
 
 def _half_blind(name: str, run: ScannerRun, left: Sequence[Unread]) -> str:
