@@ -142,7 +142,7 @@ def parse(raw: Raw) -> Parsed:
     unread = dict.fromkeys(place.of(name) for name in _names(FAILED, log))
     return Parsed(
         tuple(_findings(report, place)),
-        read=frozenset(place.of(result.target) for result in report.results) - unread.keys(),
+        read=frozenset({place.of(result.target) for result in report.results} - unread.keys()),
         unread=tuple(Unread(path, "trivy could not parse it") for path in unread),
     )
 
