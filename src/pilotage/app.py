@@ -20,6 +20,7 @@ from pilotage.policy import policy
 from pilotage.scan.control import Controls
 from pilotage.scan.environment import Environments
 from pilotage.scan.orchestrate import Scans
+from pilotage.scan.report import Format, Formats
 from pilotage.scan.scanner import Scanner
 from pilotage.store.database import Database
 from pilotage.store.keys import Keys
@@ -28,6 +29,7 @@ from pilotage.tool.redact import Redactor
 from pilotage.tool.registry import Registry
 from pilotage.tool.roots import Roots
 from pilotage.tool.tool import Definition
+from pilotage.tools.security_scanner import scanner_tool
 
 
 class App:
@@ -49,6 +51,7 @@ class App:
         self.gateway = Gateway(self.registry, self.policy, self.audit, self.redactor)
         self.services: dict[type, object] = {
             Scans: _scans(settings),
+            Formats: Formats(lambda: shelf.parts("pilotage.formats", Format)),
             Roots: roots,
             Redactor: self.redactor,
             Settings: settings,
@@ -65,7 +68,7 @@ class App:
             ),
             self._current,
         )
-        self._join(shelf.parts("pilotage.tools", Definition).values() if tools is None else tools)
+        self._join(_tools(self.services) if tools is None else tools)
 
     def _join(self, tools: Iterable[Definition]) -> None:
         """Make the engines, then bind each tool to them."""
@@ -131,6 +134,15 @@ def _scans(settings: Settings) -> Scans:
     scanners = shelf.parts("pilotage.scanners", Scanner)
     environments = Environments(settings.cache, settings.programs)
     return Scans(scanners, environments, Controls(settings.cache))
+
+
+def _tools(services: Mapping[type, object]) -> Iterator[Definition]:
+    """The tools of the shelf, and each scanner as a tool of its own name."""
+    yield from shelf.parts("pilotage.tools", Definition).values()
+    scans = services[Scans]
+    assert isinstance(scans, Scans)
+    for scanner in scans.scanners.values():
+        yield scanner_tool(scanner)
 
 
 def local_principal() -> Principal:

@@ -95,6 +95,8 @@ def read(
     content = _load(file or home / "config.yaml", must_exist=file is not None)
     flat = _flatten(content)
     programs = {k[9:]: str(v) for k, v in flat.items() if k.startswith("scanners.")}
+    own = "PILOTAGE_SCANNER_"
+    programs |= {k[len(own) :].lower().replace("_", "-"): env[k] for k in env if k.startswith(own)}
     for key in [k for k in flat if k.startswith("scanners.")]:
         del flat[key]
     unknown = sorted(set(flat) - set(_BY_KEY))

@@ -15,7 +15,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from pilotage.domain.call import Outcome, Progress, Report, silent
-from pilotage.domain.errors import BadInput, PilotageError, Unavailable
+from pilotage.domain.errors import PilotageError
 from pilotage.domain.finding import ScanType
 from pilotage.domain.ids import new_id
 from pilotage.domain.scan import Choice, Inventory, Scan, ScannerRun, Unread
@@ -39,14 +39,21 @@ from pilotage.scan.watch import Watch
 KEPT = 8
 """Scans that a process remembers, so that their findings can be paged through."""
 
+NO_REGISTRY = (
+    "the image is in a registry, and scans run without a network (save it first: docker save IMAGE "
+    "-o image.tar, or skopeo copy docker://IMAGE oci:FOLDER)"
+)
+
 
 @dataclass(frozen=True, slots=True)
 class ScanRequest:
-    """What to scan. Empty `types` and `scanners`: what the profile says. `image` is a path, or a
-    reference to a registry. `source` None: nothing but the image. `rules` None: ours."""
+    """What to scan. Empty `types` and `scanners`: what the profile says. `image` is an archive or a
+    layout here; `reference` names one in a registry, which needs a network and so is unavailable.
+    `source` None: nothing but the image. `rules` None: ours."""
 
     source: Path | None = None
-    image: str = ""
+    image: Path | None = None
+    reference: str = ""
     profile: str = "default"
     types: tuple[ScanType, ...] = ()
     scanners: tuple[str, ...] = ()
@@ -89,7 +96,7 @@ class Scans:
                 profile=request.profile,
                 types=request.types,
                 only=request.scanners,
-                image=request.image or None,
+                image=_image_name(request) or None,
             )
             looked = await self._look(request, choices, staged, work, report)
             scan = _told(request, rules, choices, whole, staged, looked)
@@ -140,8 +147,8 @@ class Scans:
         if "history" in targets and request.source is not None:
             report(Progress("cloning the history"))
             looked.history = await bare_history(request.source, work)
-        if request.image:
-            looked.image, looked.no_image = await _image(request.image, work)
+        if request.image is not None:
+            looked.image = await open_image(request.image, work)
         if why := await self.no_sandbox():
             looked.notes.append(f"scanners ran without a sandbox, with their offline flags: {why}")
         ground = Ground(
@@ -198,7 +205,6 @@ class _Looked:
     notes: list[str] = field(default_factory=list)
     history: History | None = None
     image: Image | None = None
-    no_image: str = ""
     keys: list[str] = field(default_factory=list)
 
 
@@ -231,7 +237,7 @@ class _Work:
 
     async def _run(self, choice: Choice, each: Pass) -> ScannerRun:
         if each.target == "image" and self._ground.image is None:
-            return replace(unavailable(choice), why=self._looked.no_image)
+            return replace(unavailable(choice), why=NO_REGISTRY)
         installed = await self._installs[choice.scanner]
         if isinstance(installed, PilotageError):
             return replace(unavailable(choice), why=visible(str(installed)))
@@ -284,7 +290,7 @@ def _told(
 def _content_key(request: ScanRequest, rules: Rules, staged: Stage, looked: _Looked) -> str:
     parts = {
         "tree": staged.digest,
-        "image": looked.image.digest if looked.image else request.image,
+        "image": looked.image.digest if looked.image else request.reference,
         "commits": looked.history.commits if looked.history else 0,
         "rules": rules.digest,
         "profile": request.profile,
@@ -315,24 +321,14 @@ def _remarks(runs: Sequence[ScannerRun]) -> list[str]:
 
 
 def _target(request: ScanRequest) -> str:
-    named = [visible(str(request.source))] if request.source else []
-    return " and ".join([*named, *([f"image {visible(request.image)}"] if request.image else [])])
+    named = [str(request.source)] if request.source else []
+    if _image_name(request):
+        named.append(f"image {_image_name(request)}")
+    return " and ".join(map(visible, named))
 
 
-async def _image(image: str, work: Path) -> tuple[Image | None, str]:
-    """The image, or why there is none. A path that is no image is the caller's mistake."""
-    path = Path(image)
-    if path.exists():
-        into = work / "image"
-        into.mkdir()
-        return await open_image(path, into), ""
-    if path.is_absolute() or image.startswith(".") or image.endswith((".tar", ".tar.gz", ".tgz")):
-        raise BadInput(f"there is no image file {visible(image)}", "check the path")
-    why = Unavailable(
-        f"the image {visible(image)} is in a registry, and scans run without a network",
-        "save it first: docker save IMAGE -o image.tar, or skopeo copy docker://IMAGE oci:FOLDER",
-    )
-    return None, str(why)
+def _image_name(request: ScanRequest) -> str:
+    return str(request.image) if request.image else request.reference
 
 
 def _nothing(work: Path) -> Path:

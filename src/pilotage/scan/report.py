@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import msgspec
 
+from pilotage.domain.errors import BadInput
 from pilotage.domain.finding import Finding
 from pilotage.domain.scan import Scan
 
@@ -20,6 +21,23 @@ class Format:
     summary: str
     file: str
     render: Callable[[Scan], bytes]
+
+
+class Formats:
+    """The shelf of report formats, looked at when the first report is asked for."""
+
+    def __init__(self, load: Callable[[], Mapping[str, Format]]) -> None:
+        self._load = load
+        self._formats: Mapping[str, Format] | None = None
+
+    def find(self, names: Iterable[str]) -> list[Format]:
+        """The formats of these names. Raises BadInput for one that is not there."""
+        if self._formats is None:
+            self._formats = self._load()
+        for name in names:
+            if name not in self._formats:
+                raise BadInput(f"there is no format {name!r}", "one of " + ", ".join(self._formats))
+        return [self._formats[name] for name in dict.fromkeys(names)]
 
 
 def finding_fields(finding: Finding) -> dict[str, Any]:
