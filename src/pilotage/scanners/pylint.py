@@ -4,6 +4,8 @@ Pylint puts the checked project first on its own import path and loads modules l
 that holds an `isort.py`, an `asyncio` package, or a file in the encoding `idna` beside a
 `stringprep.py`, runs inside stock pylint, whatever `--rcfile` says [run, 4.1.4]. `_GUARD` ends
 that: the program imports from its own environment only. What pylint reports stays the same.
+The guard also takes away comments in the source that switch messages off, for which there is no
+flag; the stage defuses them, but an encoding such as UTF-7 can spell them in other bytes.
 """
 
 from __future__ import annotations
@@ -24,6 +26,8 @@ sys.meta_path[sys.meta_path.index(PathFinder)] = type("Trusted", (PathFinder,), 
     "find_spec": staticmethod(
         lambda name, path=None, target=None, find=PathFinder.find_spec, own=tuple(sys.path):
         find(name, list(own) if path is None else path, target))})
+from pylint.lint import PyLinter
+PyLinter.process_tokens = lambda self, tokens: None
 """
 
 _EVIDENCE = "C0302"
