@@ -100,11 +100,13 @@ class Scans:
             )
             looked = await self._look(request, choices, staged, work, report)
             scan = _told(request, rules, choices, whole, staged, looked)
+        narrowed = request.types or request.scanners
+        blind = () if narrowed else unlooked(self.scanners, whole, choices)
         scan = replace(
             scan,
             started=started,
             seconds=round(time.monotonic() - began, 3),
-            notes=(*scan.notes, *unlooked(self.scanners, whole, choices)),
+            notes=(*scan.notes, *blind),
         )
         self._keep(scan, by)
         return scan

@@ -50,5 +50,5 @@ def finding_fields(finding: Finding) -> dict[str, Any]:
 def _filled(value: Any) -> Any:
     if isinstance(value, dict):
         walked = {key: _filled(each) for key, each in value.items()}
-        return {key: each for key, each in walked.items() if each not in (None, "", [], {})}
+        return {key: each for key, each in walked.items() if each not in (None, "", [], (), {})}
     return value
