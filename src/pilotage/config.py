@@ -54,6 +54,12 @@ SETTINGS: tuple[Setting, ...] = (
     Setting(
         "mcp.artifact.uploadPath", "MCP_ARTIFACT_UPLOAD_PATH", "artifacts", "where artifacts go"
     ),
+    Setting(
+        "tests.unsandboxed",
+        "PILOTAGE_TESTS_UNSANDBOXED",
+        False,
+        "let build_and_test run a repository's code where there is no bubblewrap",
+    ),
 )
 _BY_KEY = {setting.key: setting for setting in SETTINGS}
 

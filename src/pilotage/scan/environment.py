@@ -71,7 +71,7 @@ class Environments:
         if scanner.install.kind == "none":
             return Installed((), __version__, "part of pilotage", f"pilotage {__version__}")
         folder = self.folder(scanner)
-        node = await self._node(report) if scanner.install.kind == "npm" else ()
+        node = await self.node(report) if scanner.install.kind == "npm" else ()
         version = await self._made(folder, scanner, node, report)
         program = (*node[:1], _program(folder, scanner.install))
         python = (Path(sys.base_prefix), Path(sys.base_prefix).resolve())
@@ -106,7 +106,7 @@ class Environments:
             ) from None
         return self.cache / "scanners" / f"{scanner.name}-{digest.hexdigest()[:16]}"
 
-    async def _node(self, report: Report) -> tuple[str, ...]:
+    async def node(self, report: Report) -> tuple[str, ...]:
         """Node and npm: the machine's, else those of a locked environment."""
         found = await machine_node()
         if found:

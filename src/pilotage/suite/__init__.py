@@ -1,0 +1,1 @@
+"""Run a repository's own tests, shut in, and judge what they say."""
