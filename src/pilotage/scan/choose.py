@@ -61,15 +61,18 @@ def choose(
                 choices.append(Choice(name, "", kind, False, left, False))
             else:
                 choices += _passes(scanners.get(name), name, kind, rules, inventory, image)
-    looking = any(
-        each.chosen and _target(scanners, each) == "image" for each in choices if each.pass_name
-    )
-    if image is not None and not looking:
+    if image is not None:
+        _refuse_unseen_image(scanners, choices)
+    return tuple(choices)
+
+
+def _refuse_unseen_image(scanners: Mapping[str, Scanner], choices: Sequence[Choice]) -> None:
+    chosen = (each for each in choices if each.chosen and each.pass_name)
+    if not any(_target(scanners, each) == "image" for each in chosen):
         raise BadInput(
             "an image was given, but no chosen scanner looks at images",
             "name trivy under scan_tools.container and let the profile look at container",
         )
-    return tuple(choices)
 
 
 def unavailable(choice: Choice) -> ScannerRun:

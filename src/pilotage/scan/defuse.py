@@ -9,63 +9,51 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 from pilotage.domain.finding import Suppression
 from pilotage.domain.text import visible
 
 
-@dataclass(frozen=True, slots=True)
-class _Word:
-    """`needle` is looked for first; `pattern` says where it really is a request to look away."""
-
-    needle: bytes
-    pattern: re.Pattern[bytes]
-
-
-def _words() -> tuple[_Word, ...]:
-    edge = rb"(?<![a-z0-9_])"  # not inside "nanoseconds"
-    colon = rb"\s*+:\s*+"
-    table: tuple[tuple[bytes, bytes], ...] = (
-        (b"nosec", edge + rb"nosec"),
-        (b"noqa", edge + rb"noqa"),
-        (b"nosem", edge + rb"nosem(?:grep)?"),
-        (b"nosonar", edge + rb"nosonar"),
-        (b"gosec:disable", rb"gosec:disable"),
-        (b"pylint", rb"pylint" + colon + rb"(?:disable|enable|skip-file)[a-z-]*"),
-        (b"ruff", edge + rb"ruff" + colon + rb"(?:ignore|disable|enable|file-ignore)"),
-        (b"eslint", rb"eslint-(?:disable|enable)(?:-next-line|-line)?|eslint-env"),
-        (b"eslint", rb"/\*\s*+eslint(?=\s)"),
-        (b"gitleaks:allow", rb"gitleaks:allow"),
-        (b"betterleaks:allow", rb"betterleaks:allow"),
-        (b"trufflehog:ignore", rb"trufflehog:ignore"),
-        (b"kingfisher", rb"kingfisher" + colon + rb"(?:ignore|allow)"),
-        (b"ggignore", edge + rb"ggignore"),
-        (b"pragma", rb"pragma" + colon + rb"(?:allowlist|whitelist)(?:\s++nextline)?"),
-        (b"secretlint-disable", rb"secretlint-disable(?:-next-line|-line)?"),
-        (b"trivy", rb"trivy" + colon + rb"ignore"),
-        (b"tfsec", rb"tfsec" + colon + rb"ignore"),
-        (b"checkov", rb"checkov(?:\.io/|\s*+:\s*+)skip\d*"),
-        (b"bridgecrew", rb"bridgecrew(?:\.io/|\s*+:\s*+)skip\d*"),
-        (b"cortex", rb"cortex(?:\.io/|\s*+:\s*+)skip\d*"),
-        (b"ts:skip", edge + rb"ts:skip"),
-        (b"kics-scan", rb"kics-scan\s++(?:ignore|disable|enable)[a-z-]*"),
-        (b"hadolint", rb"hadolint\s++(?:global\s++)?(?:ignore|shell)"),
-        (b"zizmor", rb"zizmor" + colon + rb"ignore"),
-        (b"shellcheck", rb"shellcheck\s++(?:disable|enable|source|shell)"),
-        (b"yamllint", rb"yamllint\s++(?:disable|enable)[a-z-]*"),
-        (b"njsscan-ignore", rb"njsscan-ignore"),
-        (b"mobsf-ignore", rb"mobsf-ignore"),
-        (b"deepcode", rb"deepcode\s++ignore"),
-        (b"devskim", rb"devskim" + colon + rb"ignore"),
-        (b"flawfinder", rb"flawfinder" + colon + rb"ignore"),
-        (b"cppcheck-suppress", rb"cppcheck-suppress"),
-        (b"ignore-check.kube-linter.io", rb"ignore-check\.kube-linter\.io"),
-    )
-    return tuple(_Word(needle, re.compile(pattern)) for needle, pattern in table)
-
-
-_WORDS = _words()
+_EDGE = rb"(?<![a-z0-9_])"  # not inside "nanoseconds"
+_COLON = rb"\s*+:\s*+"
+# What is looked for first, and the expression that says where it really is such a word.
+_TABLE: tuple[tuple[bytes, bytes], ...] = (
+    (b"nosec", _EDGE + rb"nosec"),
+    (b"noqa", _EDGE + rb"noqa"),
+    (b"nosem", _EDGE + rb"nosem(?:grep)?"),
+    (b"nosonar", _EDGE + rb"nosonar"),
+    (b"gosec:disable", rb"gosec:disable"),
+    (b"pylint", rb"pylint" + _COLON + rb"(?:disable|enable|skip-file)[a-z-]*"),
+    (b"ruff", _EDGE + rb"ruff" + _COLON + rb"(?:ignore|disable|enable|file-ignore)"),
+    (b"eslint", rb"eslint-(?:disable|enable)(?:-next-line|-line)?|eslint-env"),
+    (b"eslint", rb"/\*\s*+eslint(?=\s)"),
+    (b"gitleaks:allow", rb"gitleaks:allow"),
+    (b"betterleaks:allow", rb"betterleaks:allow"),
+    (b"trufflehog:ignore", rb"trufflehog:ignore"),
+    (b"kingfisher", rb"kingfisher" + _COLON + rb"(?:ignore|allow)"),
+    (b"ggignore", _EDGE + rb"ggignore"),
+    (b"pragma", rb"pragma" + _COLON + rb"(?:allowlist|whitelist)(?:\s++nextline)?"),
+    (b"secretlint-disable", rb"secretlint-disable(?:-next-line|-line)?"),
+    (b"trivy", rb"trivy" + _COLON + rb"ignore"),
+    (b"tfsec", rb"tfsec" + _COLON + rb"ignore"),
+    (b"checkov", rb"checkov(?:\.io/|\s*+:\s*+)skip\d*"),
+    (b"bridgecrew", rb"bridgecrew(?:\.io/|\s*+:\s*+)skip\d*"),
+    (b"cortex", rb"cortex(?:\.io/|\s*+:\s*+)skip\d*"),
+    (b"ts:skip", _EDGE + rb"ts:skip"),
+    (b"kics-scan", rb"kics-scan\s++(?:ignore|disable|enable)[a-z-]*"),
+    (b"hadolint", rb"hadolint\s++(?:global\s++)?(?:ignore|shell)"),
+    (b"zizmor", rb"zizmor" + _COLON + rb"ignore"),
+    (b"shellcheck", rb"shellcheck\s++(?:disable|enable|source|shell)"),
+    (b"yamllint", rb"yamllint\s++(?:disable|enable)[a-z-]*"),
+    (b"njsscan-ignore", rb"njsscan-ignore"),
+    (b"mobsf-ignore", rb"mobsf-ignore"),
+    (b"deepcode", rb"deepcode\s++ignore"),
+    (b"devskim", rb"devskim" + _COLON + rb"ignore"),
+    (b"flawfinder", rb"flawfinder" + _COLON + rb"ignore"),
+    (b"cppcheck-suppress", rb"cppcheck-suppress"),
+    (b"ignore-check.kube-linter.io", rb"ignore-check\.kube-linter\.io"),
+)
+_WORDS = tuple((needle, re.compile(pattern)) for needle, pattern in _TABLE)
 # CloudFormation templates may ask in their Metadata, where the request is a key, not a comment.
 _METADATA = re.compile(rb"(?:checkov|bridgecrew|cortex|cfn_nag|cfn[-_]lint)(?=[\"']?\s*+:)")
 _DIGITS = {"e": "3", "i": "1", "o": "0", "a": "4", "l": "1", "s": "5", "t": "7", "u": "0"}
@@ -115,9 +103,9 @@ def _records(path: str, data: bytes, spans: list[tuple[int, int]]) -> Iterator[S
 
 
 def _spans(lower: bytes) -> Iterator[tuple[int, int]]:
-    for word in _WORDS:
-        if word.needle in lower:
-            yield from (match.span() for match in word.pattern.finditer(lower))
+    for needle, pattern in _WORDS:
+        if needle in lower:
+            yield from (match.span() for match in pattern.finditer(lower))
     if b"aws::" in lower and b"metadata" in lower:
         yield from (match.span() for match in _METADATA.finditer(lower))
 
