@@ -123,11 +123,11 @@ async def look(
             return copy.restore(run)
 
 
-async def scan(source: Path | None, *names: str, image: str = "") -> Scan:
+async def scan(source: Path | None, *names: str, image: Path | None = None) -> Scan:
     """The whole engine with the scanners of these names, positive controls included."""
     cache = cache_folder(os.environ)
     scans = Scans(SHELF, Environments(cache), Controls(cache), sandbox=False)
-    return await scans.scan(ScanRequest(source, image, scanners=names))
+    return await scans.scan(ScanRequest(source, image=image, scanners=names))
 
 
 def recorded(name: str, which: str) -> Raw:
