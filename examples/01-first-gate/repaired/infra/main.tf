@@ -10,6 +10,11 @@ variable "network_id" {
   type        = string
 }
 
+variable "subnet_id" {
+  description = "The part of that network in which the depot's server stands"
+  type        = string
+}
+
 data "aws_caller_identity" "self" {}
 
 data "aws_iam_policy_document" "key" {
@@ -85,6 +90,11 @@ resource "aws_s3_bucket_lifecycle_configuration" "labels" {
   }
 }
 
+resource "aws_s3_bucket_notification" "labels" {
+  bucket      = aws_s3_bucket.labels.id
+  eventbridge = true
+}
+
 resource "aws_security_group" "depot" {
   name        = "depot"
   description = "The depot's server: reached from the depot only"
@@ -107,14 +117,9 @@ resource "aws_security_group" "depot" {
   }
 }
 
-resource "aws_network_interface_sg_attachment" "depot" {
-  security_group_id    = aws_security_group.depot.id
-  network_interface_id = var.interface_id
-}
-
-variable "interface_id" {
-  description = "The network interface of the depot's server"
-  type        = string
+resource "aws_network_interface" "depot" {
+  subnet_id       = var.subnet_id
+  security_groups = [aws_security_group.depot.id]
 }
 
 resource "aws_ebs_volume" "parcels" {
