@@ -30,11 +30,15 @@ def load(path: Path) -> Results:
         descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     except OSError as error:
         raise Unreadable(f"{path.name}: {error.strerror}") from None
-    with open(descriptor, "rb") as file:
+    try:
         about = os.fstat(descriptor)
         if not stat.S_ISREG(about.st_mode) or about.st_size > LARGEST:
             raise Unreadable(f"{path.name} is no file of at most {LARGEST >> 20} MiB")
-        return parse(file.read(LARGEST))
+        with open(descriptor, "rb", closefd=False) as file:
+            data = file.read(LARGEST)
+    finally:
+        os.close(descriptor)
+    return parse(data)
 
 
 def parse(data: bytes) -> Results:
