@@ -6,7 +6,6 @@ import os
 import re
 import sys
 import time
-from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, TextIO
@@ -96,7 +95,7 @@ class _Area:
 
     def __init__(self, console: Console) -> None:
         self._console = console
-        self._news: deque[str] = deque(maxlen=NEWS)
+        self._news: dict[str, str] = {}  # by the first word: what is newer replaces it
         self._last = Progress("")
         self._began = time.monotonic()
 
@@ -104,12 +103,12 @@ class _Area:
         from rich.text import Text
 
         text = visible(news.message)
+        about = text.partition(" ")[0]
+        self._news.pop(about, None)
         if news.done > self._last.done:
-            self._console.print(Text.assemble(("  ✓ ", "green"), text), soft_wrap=True)
-        elif not self._news or self._kind(text) != self._kind(self._news[-1]):
-            self._news.append(text)
+            self._console.print(Text.assemble(("  • ", "cyan"), text), soft_wrap=True)
         else:
-            self._news[-1] = text
+            self._news[about] = text
         self._last = news
 
     def __rich__(self) -> RenderableType:
@@ -127,14 +126,9 @@ class _Area:
             cells += [ProgressBar(total=total, completed=done, width=30)]
             cells += [Text(f"{done:.0f} of {total:.0f}")]
         row.add_row(*cells)
-        lines = [
-            Text(f"    {line}", "dim", no_wrap=True, overflow="ellipsis") for line in self._news
-        ]
+        latest = list(self._news.values())[-NEWS:]  # a copy: this is drawn in a thread
+        lines = [Text(f"    {line}", "dim", no_wrap=True, overflow="ellipsis") for line in latest]
         return Group(*lines, row)
-
-    @staticmethod
-    def _kind(text: str) -> str:
-        return text.partition(" ")[0]
 
 
 def _count(news: Progress) -> str:
