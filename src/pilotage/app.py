@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import getpass
+import tempfile
 import time
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 from pilotage import shelf
@@ -28,6 +32,7 @@ from pilotage.tool.gateway import Gateway
 from pilotage.tool.redact import Redactor
 from pilotage.tool.registry import Registry
 from pilotage.tool.roots import Roots
+from pilotage.tool.roots import roots as make_roots
 from pilotage.tool.tool import Definition
 from pilotage.tools.security_scanner import scanner_tool
 
@@ -143,6 +148,17 @@ def _tools(services: Mapping[type, object]) -> Iterator[Definition]:
     assert isinstance(scans, Scans)
     for scanner in scans.scanners.values():
         yield scanner_tool(scanner)
+
+
+@contextlib.contextmanager
+def tools_here(settings: Settings) -> Iterator[Tools]:
+    """The tools that a process with these settings has, without touching its state."""
+    with tempfile.TemporaryDirectory(prefix="pilotage-") as home:
+        app = App(replace(settings, home=Path(home)), make_roots())
+        try:
+            yield Tools(app.registry)
+        finally:
+            app.close()
 
 
 def local_principal() -> Principal:

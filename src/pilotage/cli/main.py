@@ -15,7 +15,7 @@ from pilotage import __version__
 from pilotage.ci import guard
 from pilotage.domain.errors import PilotageError
 
-NOT_VERBS = {"main", "door", "terminal"}
+NOT_VERBS = {"main", "door", "summary", "terminal"}
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -33,6 +33,7 @@ from pilotage.store.database import Database
 from pilotage.store.runs import Overtaken
 
 logger = logging.getLogger(__name__)
+_MAY_MEND = (Outcome.FAILED, Outcome.TIMED_OUT, Outcome.UNAVAILABLE)
 SAY_SECONDS = 0.2
 SAY_LINES = 200
 """Lines of progress kept of one step within SAY_SECONDS."""
@@ -231,10 +232,7 @@ def _body(result: ToolResult) -> Mapping[str, Any]:
     """A result as the journal keeps it: plain JSON, the same before and after a crash."""
     if result.succeeded and not result.value:
         return {"outcome": result.outcome}
-    body: dict[str, Any] = {
-        "outcome": result.outcome,
-        "retry": result.outcome is not Outcome.DENIED,
-    }
+    body: dict[str, Any] = {"outcome": result.outcome, "retry": result.outcome in _MAY_MEND}
     if result.value:
         body["value"] = msgspec.json.decode(msgspec.json.encode(result.value, enc_hook=str))
     if result.error:

@@ -5,10 +5,12 @@ Bounded: a small file must not become a large document by its aliases, nor a dee
 
 from __future__ import annotations
 
+import pathlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from pilotage.domain.errors import BadInput
 from pilotage.domain.pipeline import Level, Problem
 
 BYTES, NODES, DEPTH = 1 << 20, 200_000, 60
@@ -38,6 +40,15 @@ def spelt(path: Path) -> str:
     """steps[0].params.ref"""
     text = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in path)
     return text.lstrip(".")
+
+
+def file(path: pathlib.Path) -> Document:
+    """The document in a file. BadInput where it cannot be read at all."""
+    try:
+        with path.open("rb") as opened:
+            return document(opened.read(BYTES + 1))
+    except OSError as error:
+        raise BadInput(f"{path} cannot be read: {error.strerror}", "check its name") from None
 
 
 def document(text: str | bytes) -> Document:

@@ -30,7 +30,7 @@ def prepared(
     known = {key: value for key, value in github.items() if value is not None}
     first = {"github": known, "inputs": settled}
     own = {name: text(template.fill(value, first)) for name, value in pipeline.env.items()}
-    read = _read(pipeline)
+    read = variables_read(pipeline)
     job = {name: value for name, value in environment.items() if name.lower() in read}
     return {"inputs": settled, "github": known, "env": {**job, **own}}
 
@@ -66,7 +66,7 @@ def _input(name: str, one: Input, given: Any) -> Any:
     raise BadInput(f"input {name!r} is not a {one.type}: {given!r}")
 
 
-def _read(pipeline: Pipeline) -> set[str]:
+def variables_read(pipeline: Pipeline) -> set[str]:
     """Names of environment variables that some expression spells out, in lower case."""
     texts = [value for step in pipeline.steps for _, value in template.holes(step.params)]
     reads = [read for value in texts for one in template.expressions(value) for read in one.reads]

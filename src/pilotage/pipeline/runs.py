@@ -64,7 +64,7 @@ class Given:
 
 
 class Runs:
-    """One of these a process. Close it."""
+    """One of these a process. Close it. `tools` are those that steps may call."""
 
     def __init__(
         self,
@@ -75,7 +75,7 @@ class Runs:
         terms: Terms,
         current: Callable[[Principal], Principal] = lambda by: by,
     ) -> None:
-        self._database, self._tools, self._terms = database, tools, terms
+        self._database, self.tools, self._terms = database, tools, terms
         self._locks = Locks(home / "runs.lock")
         self._owner = new_id()
         self._means = Means(database, call, tools, current, self._ring)
@@ -92,7 +92,7 @@ class Runs:
         return await self._whole(self._start(pipeline, given, by))
 
     async def _start(self, pipeline: Pipeline, given: Given, by: Principal) -> str:
-        lint.refuse_unknown_tools(pipeline, self._tools)
+        lint.refuse_unknown_tools(pipeline, self.tools)
         frozen = plan(pipeline, self._terms.retry_count)
         now = time.time_ns() // 1000
         body = {
@@ -184,35 +184,49 @@ class Runs:
         """Until it has ended or waits for a person. Should its owner die meanwhile, this process
         goes on with it. Cancelling the wait leaves the run alone."""
         with self._bell(run) as bell:
-            while True:
+            while not self._at_rest(run):
+                await self._rung(run, bell)
                 bell.clear()
-                if run in self._broken:
-                    raise self._broken.pop(run)
-                if RunState(self._row(run).state) in SETTLED and self._at_rest(run):
-                    return self.show(run)[1]
-                with contextlib.suppress(TimeoutError):
-                    async with asyncio.timeout(TAKE_SECONDS):
-                        await bell.wait()
-                        continue
-                await self.take(run)
+        return self.show(run)[1]
 
-    def _at_rest(self, run: str) -> bool:
-        """Does our own driver, if any, see it so too?"""
-        live = self._live.get(run)
-        return live is None or live[0].run.state in SETTLED
-
-    async def events(self, run: str, after: int = -1) -> AsyncIterator[Event]:
-        """The journal from event `after` on, as it grows, until the run has ended."""
+    async def events(
+        self, run: str, after: int = -1, *, settled: bool = False
+    ) -> AsyncIterator[Event]:
+        """The journal from event `after` on, as it grows, until the run has ended; `settled`: or
+        waits for a person, and with the promise of `wait`."""
         with self._bell(run) as bell:
-            kind = Kind.CREATED
+            over = False
             while True:
                 bell.clear()
                 for event in journal.read(self._database, run, after):
-                    after, kind = event.seq, event.kind
+                    after = event.seq
                     yield event
-                if kind is Kind.ENDED or (after >= 0 and self._row(run).state == RunState.ENDED):
+                if over:
                     return
+                over = self._at_rest(run) if settled else self._row(run).state == RunState.ENDED
+                if over:
+                    continue
+                if settled:
+                    await self._rung(run, bell)
+                else:
+                    await bell.wait()
+
+    async def _rung(self, run: str, bell: asyncio.Event) -> None:
+        """When the journal has grown, or it is time to see whether the owner is gone."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(TAKE_SECONDS):
                 await bell.wait()
+                return
+        await self.take(run)
+
+    def _at_rest(self, run: str) -> bool:
+        """It has ended or waits; and our own driver, if any, sees it so too."""
+        if run in self._broken:
+            raise self._broken.pop(run)
+        if RunState(self._row(run).state) not in SETTLED:
+            return False
+        live = self._live.get(run)
+        return live is None or live[0].run.state in SETTLED
 
     async def approve(
         self, run: str, by: Principal, step: str | None = None, reason: str = ""
@@ -298,7 +312,7 @@ class Runs:
             await self.take(run)
         return after
 
-    def list(
+    def newest(
         self, limit: int = 20, before: str | None = None, state: RunState | None = None
     ) -> list[RunSummary]:
         """The newest first."""
@@ -325,6 +339,10 @@ class Runs:
             what = f"more than one run begins with {start!r}" if found else f"no run {start!r}"
             raise NotFound(what, "pilotage runs list")
         return found[0]
+
+    def driven(self) -> tuple[str, ...]:
+        """The runs that this process drives."""
+        return tuple(self._live)
 
     def owner(self, run: str) -> int | None:
         """The process that drives it now, None where nobody does."""

@@ -1,0 +1,191 @@
+"""Run a pipeline: here, or at the server of mcp.serverUrl where one is named."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import os
+import signal
+import sys
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pilotage import config, shelf
+from pilotage.app import local_principal
+from pilotage.ci.detect import detect
+from pilotage.ci.job import Job
+from pilotage.ci.platform import Platform
+from pilotage.cli import summary
+from pilotage.cli.door import Door, open_door
+from pilotage.domain.call import Progress
+from pilotage.domain.ci import Context
+from pilotage.domain.errors import BadInput
+from pilotage.domain.pipeline import Pipeline
+from pilotage.domain.text import visible
+from pilotage.pipeline import load
+from pilotage.pipeline.catalogue import Catalogue
+from pilotage.pipeline.lint import checked, lint
+from pilotage.pipeline.prepare import variables_read
+from pilotage.pipeline.tell import problem_line
+from pilotage.tool.roots import roots
+
+QUIET_SECONDS = 10.0
+INTERRUPTED = 130
+
+
+def register(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    add("file", type=Path, metavar="FILE", help="a pipeline, YAML or JSON")
+    value = "a value for an input of the pipeline; repeatable"
+    add("--input", action="append", default=[], metavar="K=V", help=value)
+    key = "the same key is the same run: one that was cut off goes on, one that ended answers again"
+    add("--key", metavar="KEY", help=key)
+    add("--platform", default="", metavar="NAME", help="the CI system, where it is not recognised")
+    root = "steps may read and write in it; repeatable (default: here, and the checkout's top)"
+    add("--root", action="append", default=[], metavar="DIR", help=root)
+    add("--timeout", type=int, metavar="SECONDS", help="for the whole run, waiting left out")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    flags = {"mcp.pipeline.timeout": arguments.timeout}
+    settings = config.read(flags, file=arguments.settings)
+    document = load.file(arguments.file)
+    return asyncio.run(_run(arguments, settings, document))
+
+
+@dataclass(frozen=True, slots=True)
+class _Place:
+    """Where this runs: the CI system's job and what it says of it."""
+
+    job: Job
+    context: Context
+
+
+async def _run(
+    arguments: argparse.Namespace, settings: config.Settings, document: load.Document
+) -> int:
+    place = await _place(arguments.platform)
+    folders = arguments.root or [".", place.context.github.get("workspace") or "."]
+    async with open_door(settings, roots(*dict.fromkeys(folders))) as door:
+        for secret in place.context.secrets:
+            place.job.mask(secret)
+            if door.app is not None:
+                door.app.redactor.mask(secret)
+        tools: Catalogue = door.app.runs.tools if door.app is not None else {}
+        pipeline = _pipeline(arguments.file, document, tools, local=door.app is not None)
+        asked = _asked(document.value, pipeline, arguments.input, place.context)
+        screen = _Screen()
+        answer = await _call(door, asked, arguments.key, screen)
+        if door.app is not None:
+            await door.app.runs.close()
+    if answer is None:
+        print("interrupted; the run goes on at the server", file=sys.stderr)
+        return INTERRUPTED
+    print(summary.table(answer))
+    code = summary.exit_code(answer)
+    missing = summary.publish_to(place.job, answer)
+    return 3 if missing and code == 0 else code
+
+
+async def _place(name: str) -> _Place:
+    platforms = shelf.parts("pilotage.platforms", Platform)
+    platform, note = detect(os.environ, platforms, name)
+    context = await platform.context(os.environ, Path.cwd())
+    for line in (note, *context.notes):
+        if line:
+            print(visible(f"note: {line}"), file=sys.stderr)
+    return _Place(Job(platform, os.environ), context)
+
+
+def _pipeline(file: Path, document: load.Document, tools: Catalogue, *, local: bool) -> Pipeline:
+    """Checked here for the places of its errors. A server checks the tools, which are its own."""
+    linted = lint(document, tools)
+    for problem in linted.problems if local else linted.errors:
+        print(problem_line(problem, str(file)), file=sys.stderr)
+    return checked(linted)
+
+
+def _asked(
+    value: Mapping[str, Any], pipeline: Pipeline, inputs: list[str], context: Context
+) -> dict[str, Any]:
+    """The arguments of the tool. Of the environment goes only what the pipeline reads."""
+    values = {}
+    for pair in inputs:
+        name, equals, given = pair.partition("=")
+        if not equals or not name:
+            raise BadInput(f"--input {pair!r} is not K=V")
+        values[name] = given
+    read = variables_read(pipeline)
+    environment = {k: v for k, v in context.env.items() if k.lower() in read}
+    return {
+        **value,
+        "context": {**context.native, **context.github},
+        "values": values,
+        "environment": environment,
+    }
+
+
+async def _call(
+    door: Door, asked: Mapping[str, Any], key: str | None, screen: _Screen
+) -> dict[str, Any] | None:
+    """The answer; None where a signal came and the run is somebody else's to end."""
+    loop = asyncio.get_running_loop()
+    call = asyncio.ensure_future(door.call("pipeline_orchestrator", asked, screen.hear, key))
+    ending: set[asyncio.Task[Any]] = set()
+
+    def interrupt() -> None:
+        if door.app is None or ending:
+            call.cancel()
+            return
+        runs, by = door.app.runs, local_principal()
+        print("interrupted: ending the run", file=sys.stderr)
+        for run in runs.driven():
+            ending.add(asyncio.ensure_future(runs.cancel(run, by, "interrupted")))
+        if not ending:
+            call.cancel()
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, interrupt)
+    beat = asyncio.ensure_future(screen.beat())
+    try:
+        return await call
+    except asyncio.CancelledError:
+        return None
+    finally:
+        beat.cancel()
+        screen.clear()
+
+
+class _Screen:
+    """Lines as they come, on standard error. What lasts is counted: on a terminal in one line that
+    moves, elsewhere by a line every QUIET_SECONDS."""
+
+    def __init__(self) -> None:
+        self._began = self._last = time.monotonic()
+        self._moves = sys.stderr.isatty()
+        self._far = ""
+
+    def hear(self, news: Progress) -> None:
+        self.clear()
+        seconds = time.monotonic() - self._began
+        print(f"{seconds:7.1f} s  {visible(news.message)}", file=sys.stderr, flush=True)
+        self._last = time.monotonic()
+        if news.total:
+            self._far = f"{news.done:g} of {news.total:g} steps done"
+
+    async def beat(self) -> None:
+        while True:
+            await asyncio.sleep(1 if self._moves else QUIET_SECONDS)
+            now = time.monotonic()
+            if self._moves:
+                sys.stderr.write(f"\r\x1b[K{now - self._began:7.1f} s  ... {self._far}")
+                sys.stderr.flush()
+            elif now - self._last >= QUIET_SECONDS:
+                print(f"{now - self._began:7.1f} s  ... {self._far}", file=sys.stderr, flush=True)
+
+    def clear(self) -> None:
+        if self._moves:
+            sys.stderr.write("\r\x1b[K")

@@ -1,0 +1,71 @@
+"""Runs in words: one line an event, one line a problem. What tools said is made printable."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+from pilotage.domain.pipeline import Problem
+from pilotage.domain.run import Event, Kind
+from pilotage.domain.text import visible
+
+
+def problem_line(problem: Problem, file: str = "") -> str:
+    """file:line:column: error: what (hint)"""
+    place = f"{file}:{problem.line}:{problem.column}" if problem.line and file else problem.path
+    hint = f" ({problem.hint})" if problem.hint else ""
+    return visible(f"{place or file}: {problem.level}: {problem.what}{hint}")
+
+
+class Teller:
+    """Remembers when attempts began and how many there were. `done` of `total` steps are over."""
+
+    def __init__(self, total: int = 0) -> None:
+        self.done, self.total = 0, total
+        self._began: dict[str, int] = {}
+        self._attempts: dict[str, int] = {}
+
+    def lines(self, event: Event) -> list[str]:
+        """Nothing for events that only matter to the machine."""
+        if event.kind in (Kind.CLOSED, Kind.SKIPPED) or event.body.get("outcome") == "succeeded":
+            self.done += event.step is not None
+        if event.kind is Kind.STARTED and event.step is not None:
+            self._began[event.step] = event.at
+            self._attempts[event.step] = self._attempts.get(event.step, 0) + 1
+        elif event.kind is Kind.FINISHED:
+            return [visible(self._finished(event))]
+        text = _TEXT.get(event.kind)
+        said = [visible(line) for line in (text(event) if text is not None else ())]
+        if event.kind is Kind.STARTED and self._attempts[str(event.step)] > 1:
+            said = [f"{said[0]} (attempt {self._attempts[str(event.step)]})"]
+        return said
+
+    def _finished(self, event: Event) -> str:
+        seconds = (event.at - self._began.get(str(event.step), event.at)) / 1e6
+        error = f": {event.body['error']}" if event.body.get("error") else ""
+        outcome = str(event.body["outcome"]).replace("_", " ")
+        return f"{event.step}: {outcome} after {seconds:.1f} s{error}"
+
+
+def _said(event: Event) -> list[str]:
+    return [f"{event.step}: {line}" for line in event.body["lines"]]
+
+
+def _judged(event: Event) -> list[str]:
+    reason = f": {event.body['reason']}" if event.body.get("reason") else ""
+    step = f"{event.step}: " if event.step else ""
+    return [f"{step}{event.kind} by {event.body['by']}{reason}"]
+
+
+_TEXT: Mapping[Kind, Callable[[Event], list[str]]] = {
+    Kind.CREATED: lambda e: [f"pipeline {e.body['pipeline']['name']}"],
+    Kind.TAKEN: lambda e: [f"driven by process {e.body['pid']}"],
+    Kind.STARTED: lambda e: [f"{e.step}: started"],
+    Kind.SKIPPED: lambda e: [f"{e.step}: skipped, since {e.body['why']}"],
+    Kind.PARKED: lambda e: [f"{e.step}: waits for a person, since {e.body['why']}"],
+    Kind.STOPPING: lambda e: [f"stopping: {e.body['why']}"],
+    Kind.ENDED: lambda e: [f"run {e.body['outcome']}".replace("_", " ")],
+    Kind.SAID: _said,
+    Kind.APPROVED: _judged,
+    Kind.REJECTED: _judged,
+    Kind.RESUMED: _judged,
+}
