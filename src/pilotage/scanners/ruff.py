@@ -69,7 +69,7 @@ class _Row(msgspec.Struct):
     location: _Place
     end_location: _Place
     code: str | None
-    noqa_row: int | None
+    noqa_row: int | None = None
     cell: int | None = None
     name: str = ""
     url: str | None = None

@@ -24,22 +24,25 @@ class _Determinations(msgspec.Struct):
     severity: str
 
 
-class _Local(msgspec.Struct):
-    """Where the input came from; `given_path` in versions before 1.20."""
+class _Input(msgspec.Struct):
+    """Where an input came from: `verbatim_path` here, `given_path` in old versions, `path` in a
+    repository that zizmor fetched."""
 
     verbatim_path: str = ""
     given_path: str = ""
-    prefix: str | None = None
+    path: str = ""
 
 
 class _Key(msgspec.Struct):
-    local: _Local | None = msgspec.field(name="Local", default=None)
+    local: _Input | None = msgspec.field(name="Local", default=None)
+    remote: _Input | None = msgspec.field(name="Remote", default=None)
 
 
 class _Symbolic(msgspec.Struct):
     key: _Key
     annotation: str
     kind: Literal["Primary", "Related", "Hidden"] = "Related"
+    primary: bool = False  # what old versions have for `kind`
 
 
 class _Point(msgspec.Struct):
@@ -92,9 +95,10 @@ def parse(raw: Raw) -> Parsed:
 def _finding(raw: Raw, audit: _Audit) -> Finding:
     if not audit.locations:
         raise Unusable(f"zizmor gives no place for {audit.ident}")
-    primary = [place for place in audit.locations if place.symbolic.kind == "Primary"]
-    place = (primary or audit.locations)[0]
-    local = place.symbolic.key.local or _Local()
+    told = [each.symbolic.kind == "Primary" or each.symbolic.primary for each in audit.locations]
+    place = audit.locations[told.index(True) if True in told else 0]
+    key = place.symbolic.key
+    source = key.local or key.remote or _Input()
     begin, end = place.concrete.location.start_point, place.concrete.location.end_point
     native = audit.determinations.severity
     level, why = severity(native, WORDS, "zizmor")
@@ -110,7 +114,7 @@ def _finding(raw: Raw, audit: _Audit) -> Finding:
         message=f"{audit.desc}: {place.symbolic.annotation}",
         url=audit.url,
         location=Location(
-            raw.relative(local.verbatim_path or local.given_path),
+            raw.relative(source.verbatim_path or source.given_path or source.path),
             begin.row + 1,
             begin.column + 1,
             end.row + 1,

@@ -24,6 +24,7 @@ def test_the_paths_of_older_versions_are_read() -> None:
             local = place["symbolic"]["key"]["Local"]
             local["given_path"] = local.pop("verbatim_path")
             local["prefix"] = "."
+            place["symbolic"]["primary"] = place["symbolic"].pop("kind") == "Primary"
     parsed = parse(Raw(14, json.dumps(old).encode(), raw.stderr, root=golden.ROOT))
     assert golden.plain(raw, parsed) == golden.expected("zizmor")
 
