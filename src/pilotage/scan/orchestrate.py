@@ -88,7 +88,7 @@ class Scans:
             work = Path(stack.enter_context(TemporaryDirectory(prefix="pilotage-scan-")))
             report(Progress("copying the project's own files"))
             staged = await stack.enter_async_context(stage(request.source or _nothing(work)))
-            whole = inventory(staged)
+            whole = await asyncio.to_thread(inventory, staged)
             choices = choose(
                 self.scanners,
                 rules,
@@ -99,7 +99,7 @@ class Scans:
                 image=_image_name(request) or None,
             )
             looked = await self._look(request, choices, staged, work, report)
-            scan = _told(request, rules, choices, whole, staged, looked)
+            scan = await asyncio.to_thread(_told, request, rules, choices, whole, staged, looked)
         narrowed = request.types or request.scanners
         blind = () if narrowed else unlooked(self.scanners, whole, choices)
         scan = replace(

@@ -230,14 +230,21 @@ def _ended_well(each: Pass, done: Finished) -> None:
     if done.missing:
         raise _Stopped(Outcome.UNAVAILABLE, f"it cannot be started: {done.missing}")
     if done.killed:
-        late = done.killed.startswith("took longer")
-        raise _Stopped(Outcome.TIMED_OUT if late else Outcome.FAILED, done.killed)
+        if done.killed.startswith("took longer"):
+            raise _Stopped(Outcome.TIMED_OUT, f"took longer than {each.seconds:g} s")
+        raise _Stopped(Outcome.FAILED, done.killed)
     if done.exit not in each.exits:
-        ended = f"signal {-done.exit}" if done.exit is not None and done.exit < 0 else done.exit
         said = _last_words(each, done)
-        raise _Stopped(Outcome.FAILED, f"ended with {ended}, which is no end of its work{said}")
+        raise _Stopped(Outcome.FAILED, f"{_ending(done.exit)}, which is no end of its work{said}")
     if done.cut:
         raise _Stopped(Outcome.FAILED, f"printed more than can be kept ({', '.join(done.cut)})")
+
+
+def _ending(exit: int | None) -> str:
+    """A signal is negative, or 128 and more where a sandbox or a shell stood between."""
+    if exit is not None and (exit < 0 or 128 < exit < 160):
+        return f"was ended by signal {-exit if exit < 0 else exit - 128}"
+    return f"ended with {exit}"
 
 
 def _last_words(each: Pass, done: Finished) -> str:
