@@ -31,6 +31,9 @@ FAMILIES = ("requirements*.txt", "requirements/*.txt", "poetry.lock", "uv.lock",
             "package-lock.json", "npm-shrinkwrap.json")  # fmt: skip
 
 
+ARCHIVES = (".whl", ".zip", ".tar.gz")
+
+
 @dataclass(frozen=True, slots=True)
 class Pin:
     """One package that is installed. `ecosystem` as OSV spells it, `name` normalised."""
@@ -124,9 +127,10 @@ class _Requirements:
 
     def _requirement(self, path: str, line: int, text: str, constraint: bool) -> None:
         text = re.split(r"\s--[a-z]", text, maxsplit=1)[0].strip()  # --hash, --config-settings
-        if text.startswith((".", "/")) or text.endswith((".whl", ".zip", ".tar.gz")):
-            if not text.startswith("."):
-                self._locked.skip(path, f"line {line}: a file, not a version of a package")
+        if text.startswith("."):
+            return  # the project's own code
+        if text.startswith("/") or ("@" not in text and text.endswith(ARCHIVES)):
+            self._locked.skip(path, f"line {line}: a file, not a version of a package")
             return
         try:
             requirement = Requirement(text)
@@ -183,7 +187,10 @@ def _text(data: bytes) -> str:
 def _toml(path: str, data: bytes, locked: Locked) -> None:
     """poetry.lock and uv.lock: both list `[[package]]` with a name, a version and a source."""
     text = _text(data)
-    packages = tomllib.loads(text).get("package", [])
+    document = tomllib.loads(text)
+    if "metadata" not in document and "version" not in document:  # poetry ends, uv begins with it
+        raise ValueError("it has neither poetry's metadata nor uv's version")
+    packages = document.get("package", [])
     lines = [n for n, line in enumerate(text.split("\n"), 1) if line.strip() == "[[package]]"]
     for index, package in enumerate(packages):
         name = canonicalize_name(str(package["name"]))
