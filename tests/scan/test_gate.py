@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from pilotage.domain.call import Outcome
 from pilotage.domain.finding import Finding, Location, ScanType, Severity, Suppression
 from pilotage.domain.scan import Choice, Coverage, ScannerRun, Unread
+from pilotage.domain.text import visible
 from pilotage.domain.verdict import Ruling
 from pilotage.scan.gate import counts, judge
 from pilotage.scan.rules import LEVELS, Action, Level, Rules, load_rules
@@ -236,7 +237,7 @@ def test_whatever_happens_absence_never_passes_and_the_worst_reason_rules(
     assert ranks == sorted(ranks)
     assert (verdict.rule, verdict.why) == (verdict.reasons[0].rule, verdict.reasons[0].why)
     assert verdict.ruling is verdict.reasons[0].ruling
-    assert all(r.rule and r.why and r.hint and r.why.isprintable() for r in verdict.reasons)
+    assert all(r.rule and r.why and r.hint and visible(r.why) == r.why for r in verdict.reasons)
 
 
 @given(RULES, st.lists(RUNS, max_size=3), st.lists(FINDINGS, max_size=8), FINDINGS, RUNS)

@@ -13,7 +13,6 @@ from collections.abc import Iterator
 from pilotage.domain.finding import Suppression
 from pilotage.domain.text import visible
 
-
 _EDGE = rb"(?<![a-z0-9_])"  # not inside "nanoseconds"
 _COLON = rb"\s*+:\s*+"
 # What is looked for first, and the expression that says where it really is such a word.
