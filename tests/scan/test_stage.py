@@ -177,6 +177,7 @@ CONFIGURATION = [
     ".trivyignore",
     ".trivyignore.yaml",
     "trivy-secret.yaml",
+    "eslint-suppressions.json",
     ".checkov.yaml",
     ".checkov.yml",
     ".hadolint.yaml",
