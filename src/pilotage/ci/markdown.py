@@ -6,7 +6,7 @@ import re
 
 from pilotage.domain.text import visible
 
-_SPECIAL = re.compile(r"([\\`*_{}\[\]()#+\-.!|~$@:])")
+_SPECIAL = re.compile(r"([\\`*_{}\[\]()#|~$@:]|(?<=www)\.|^[-+])")
 
 
 def escape(text: str, limit: int = 500) -> str:

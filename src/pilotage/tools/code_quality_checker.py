@@ -35,6 +35,8 @@ FORMULA = (
     "lines are those that are not blank, and each counts once, as its worst finding"
 )
 SHOWN = 500
+_UNKNOWABLE = {("pylint", "E0401")}
+"""import-error: the tools see the project alone, not the packages that it needs."""
 _RUFF_RULES = "E4,E7,E9,F,B,C90,PLE"
 _UNREADABLE = re.compile(r"E902|E999|invalid-syntax")
 _RUFF_ERROR = re.compile(r"E9|PLE|F5|F6|F7|F82")
@@ -72,7 +74,8 @@ async def code_quality_checker(
     )
     reads = _reads(scans)
     missing = _missing(scan, reads)
-    findings = [(_level(finding), finding) for finding in scan.findings]
+    told = [f for f in scan.findings if (f.scanner, f.rule) not in _UNKNOWABLE]
+    findings = [(_level(finding), finding) for finding in told]
     findings.sort(key=lambda pair: LEVELS.index(pair[0]))
     marked = _marked(findings)
     lines = _lines(folder, matching(reads, scan.inventory.files))

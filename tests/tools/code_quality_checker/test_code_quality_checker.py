@@ -72,6 +72,15 @@ async def test_three_tools_find_what_is_wrong_and_the_formula_gives_the_score(
     assert value["findings_total"] == len(value["findings"])
 
 
+async def test_a_package_that_the_tools_cannot_see_is_no_mistake(
+    check: Check, project: Path
+) -> None:
+    (project / "clean.py").write_text(
+        '"""A module."""\n\nimport package_of_the_project\n\nprint(package_of_the_project)\n'
+    )
+    assert (await check()).value["score"] == 10
+
+
 async def test_a_line_counts_once_whatever_many_tools_say_of_it(
     check: Check, project: Path
 ) -> None:
