@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import os
-import re
-import shutil
 import sys
 from collections.abc import Mapping
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
 from pilotage import config, shelf
+from pilotage.cli import terminal
 from pilotage.cli.door import open_door
-from pilotage.domain.call import Outcome, Progress
+from pilotage.domain.call import Outcome, Report, silent
 from pilotage.domain.errors import BadInput
 from pilotage.domain.finding import ScanType
 from pilotage.domain.text import visible
@@ -22,7 +21,6 @@ from pilotage.domain.verdict import Ruling
 from pilotage.scan.report import Format
 from pilotage.tool.roots import roots
 
-_COLOURS = re.compile(r"\x1b\[[0-9;]*m")
 _WITH_OUTPUT = ["json", "sarif", "html"]
 
 
@@ -47,16 +45,13 @@ def run(arguments: argparse.Namespace) -> int:
     settings = config.read(file=arguments.settings)
     formats = _formats(arguments)
     files = _files(formats, arguments.output)
-    live = Live(quiet=arguments.quiet)
 
-    async def call() -> dict[str, Any]:
+    async def call(report: Report) -> dict[str, Any]:
         async with open_door(settings, roots(*_folders(arguments))) as door:
-            return await door.call("security_scanner", _request(arguments, formats), live.tell)
+            return await door.call("security_scanner", _request(arguments, formats), report)
 
-    try:
-        answer = asyncio.run(call())
-    finally:
-        live.clear()
+    with nullcontext(silent) if arguments.quiet else terminal.progress() as report:
+        answer = asyncio.run(call(report))
     _deliver(answer, formats, files)
     return _exit(answer)
 
@@ -119,10 +114,10 @@ def _deliver(answer: Mapping[str, Any], formats: list[str], files: Mapping[str, 
         if name in files:
             files[name].parent.mkdir(parents=True, exist_ok=True)
             files[name].write_text(rendered[name], "utf-8")
+        elif name == "terminal":
+            terminal.show(rendered[name])
         else:
-            plain = not sys.stdout.isatty() or bool(os.environ.get("NO_COLOR"))
-            text = _COLOURS.sub("", rendered[name]) if plain else rendered[name]
-            print(text.rstrip("\n"))
+            print(rendered[name].rstrip("\n"))
     for name, path in files.items():
         if name in rendered:
             print(f"{name}: {path}", file=sys.stderr)
@@ -139,27 +134,3 @@ def _exit(answer: Mapping[str, Any]) -> int:
     if answer.get("outcome") in (Outcome.UNAVAILABLE, Outcome.TIMED_OUT, Outcome.CANCELLED):
         return 3
     return 4 if str(answer.get("error", "")).startswith("security_scanner broke") else 2
-
-
-class Live:
-    """Progress on standard error: lines, and on a terminal one line more that changes in place."""
-
-    def __init__(self, *, quiet: bool) -> None:
-        self._quiet, self._moving = quiet, sys.stderr.isatty()
-
-    def tell(self, news: Progress) -> None:
-        if self._quiet:
-            return
-        text = visible(news.message)
-        if self._moving and text.startswith("running: "):
-            width = shutil.get_terminal_size().columns - 1
-            sys.stderr.write(f"\r\x1b[K{text[:width]}")
-        else:
-            self.clear()
-            count = f"[{news.done:.0f}/{news.total:.0f}] " if news.total else ""
-            sys.stderr.write(f"  {count}{text}\n")
-        sys.stderr.flush()
-
-    def clear(self) -> None:
-        if self._moving and not self._quiet:
-            sys.stderr.write("\r\x1b[K")

@@ -5,17 +5,20 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
-import sys
 from typing import Any
 
 from pilotage import config, shelf
-from pilotage.cli.scan import Live
-from pilotage.domain.errors import BadInput, PilotageError, Unavailable
+from pilotage.cli import terminal
+from pilotage.domain.call import Progress, Report
+from pilotage.domain.errors import BadInput, Unavailable
 from pilotage.domain.text import visible
 from pilotage.scan.control import Controls
 from pilotage.scan.environment import Environments
 from pilotage.scan.orchestrate import Scans
 from pilotage.scan.scanner import Scanner
+
+Row = tuple[str, str, bool, str]
+"""Scanner, pass, whether it is bad, and what there is to say."""
 
 
 def register(parser: argparse.ArgumentParser) -> None:
@@ -36,7 +39,11 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.act == "list":
         return _list(chosen, environments, as_json=arguments.json)
     scans = Scans(scanners, environments, Controls(settings.cache))
-    return asyncio.run(_do(arguments.act, chosen, scans))
+    with terminal.progress() as report:
+        rows = asyncio.run(_do(arguments.act, chosen, scans, report))
+    for scanner, name, bad, text in rows:
+        print(f"{'BAD ' if bad else 'ok  '} {scanner} {name}".rstrip() + f": {text}")
+    return 3 if any(bad for _, _, bad, _ in rows) else 0
 
 
 def _list(chosen: list[Scanner], environments: Environments, *, as_json: bool) -> int:
@@ -81,27 +88,23 @@ def _described(scanner: Scanner, environments: Environments) -> dict[str, Any]:
     }
 
 
-async def _do(act: str, chosen: list[Scanner], scans: Scans) -> int:
-    """Exit code 3 where one cannot be installed or does not find its planted weakness."""
-    live = Live(quiet=False)
+async def _do(act: str, chosen: list[Scanner], scans: Scans, report: Report) -> list[Row]:
+    """Install or check each; one that cannot be installed, or does not find its planted weakness,
+    is bad."""
+    rows: list[Row] = []
     if act == "check" and (why := await scans.no_sandbox()):
-        print(f"without a sandbox: {visible(why)}", file=sys.stderr)
-    broken = 0
+        report(Progress(f"without a sandbox: {why}"))
     for scanner in chosen:
         try:
             if act == "install":
-                installed = await scans.environments.ensure(scanner, live.tell)
-                told = {"": f"ready, version {installed.version}, {installed.source}"}
-                wrong = {}
-            else:
-                wrong = await scans.check(scanner, live.tell)
-                told = {name: why or "finds its planted weakness" for name, why in wrong.items()}
-        except PilotageError as error:
-            if not isinstance(error, Unavailable):
-                raise
-            told, wrong = {"": str(error)}, {"": str(error)}
-        for name, text in told.items():
-            bad = bool(wrong.get(name))
-            broken += bad
-            print(f"{'BAD ' if bad else 'ok  '} {scanner.name} {name}".rstrip() + f": {text}")
-    return 3 if broken else 0
+                made = await scans.environments.ensure(scanner, report)
+                rows.append(
+                    (scanner.name, "", False, f"ready, version {made.version}, {made.source}")
+                )
+                continue
+            for name, wrong in (await scans.check(scanner, report)).items():
+                text = visible(wrong) or "finds its planted weakness"
+                rows.append((scanner.name, name, bool(wrong), text))
+        except Unavailable as error:
+            rows.append((scanner.name, "", True, visible(str(error))))
+    return rows
