@@ -60,7 +60,7 @@ class Advisory(msgspec.Struct):
     """What we read of an OSV record; the rest of it is let through."""
 
     id: str
-    modified: str
+    modified: str = ""
     aliases: list[str] = []
     summary: str = ""
     details: str = ""

@@ -110,7 +110,7 @@ def _once(rows: Iterable[_Row]) -> Iterator[_Row]:
 
 
 def _finding(raw: Raw, row: _Row) -> Finding:
-    root = bool(ROOT_KEYS.search(row.rule))
+    root = bool(ROOT_KEYS.search(f"{row.rule} {row.title}"))
     kind = "a key to a whole account or machine" if root else "a secret"
     return Finding(
         scanner="gitleaks",

@@ -41,7 +41,7 @@ class _Layer(msgspec.Struct):
 
 
 class _Vulnerability(msgspec.Struct):
-    id: str = field(name="VulnerabilityID")
+    id: str = field(name="VulnerabilityID", default="")
     package: str = field(name="PkgName", default="")
     path: str = field(name="PkgPath", default="")
     version: str = field(name="InstalledVersion", default="")
@@ -143,7 +143,10 @@ def parse(raw: Raw) -> Parsed:
     return Parsed(
         tuple(_findings(report, place)),
         read=frozenset({place.of(result.target) for result in report.results} - unread.keys()),
-        unread=tuple(Unread(path, "trivy could not parse it") for path in unread),
+        unread=(
+            *(Unread(path, "trivy could not parse it") for path in unread),
+            *_nameless(report, place),
+        ),
     )
 
 
@@ -221,7 +224,8 @@ def _findings(report: _Report, place: _Place) -> Iterator[Finding]:
     for result in report.results:
         path = place.of(result.target)
         for vulnerability in result.vulnerabilities or ():
-            yield _vulnerable(vulnerability, path, result.kind, packaged)
+            if vulnerability.id:  # trivy has written rows without one: see `_nameless`
+                yield _vulnerable(vulnerability, path, result.kind, packaged)
         for wrong in result.misconfigurations or ():
             if wrong.status != "PASS":
                 yield _misconfigured(wrong, path, result.kind)
@@ -229,6 +233,12 @@ def _findings(report: _Report, place: _Place) -> Iterator[Finding]:
             yield _leaked(secret, path)
         for license in result.licenses or ():
             yield _licensed(license, path, packaged)
+
+
+def _nameless(report: _Report, place: _Place) -> Iterator[Unread]:
+    for result in report.results:
+        if any(not one.id for one in result.vulnerabilities or ()):
+            yield Unread(place.of(result.target), "trivy tells of a vulnerability without its id")
 
 
 def _vulnerable(one: _Vulnerability, path: str, kind: str, type: ScanType) -> Finding:

@@ -53,6 +53,8 @@ def test_a_guess_is_less_sure_than_a_shape() -> None:
     assert (guess.severity, guess.confidence) == (Severity.HIGH, Confidence.MEDIUM)
     [shape] = read({**NEW, "RuleID": "private-key"}).findings
     assert (shape.severity, shape.confidence) == (Severity.CRITICAL, Confidence.HIGH)
+    [early] = read({**NEW, "RuleID": "RSA-PK", "Description": "RSA private key"}).findings
+    assert early.severity is Severity.CRITICAL
 
 
 def test_one_secret_in_many_commits_is_told_at_the_oldest() -> None:

@@ -131,3 +131,11 @@ def test_licences_are_findings_of_their_package() -> None:
         {"SchemaVersion": 2, "Results": [{"Target": "OS Packages", "Licenses": [row]}]}
     )
     assert (finding.rule, finding.package.name) == ("license-GPL-2.0", "busybox")
+
+
+def test_a_row_without_an_id_is_unread_and_the_others_are_kept() -> None:
+    rows = [{"PkgName": "simplito/elliptic-php"}, VULNERABILITY]
+    document = [{"Target": "composer.lock", "Type": "composer", "Vulnerabilities": rows}]
+    parsed = parse(Raw(0, json.dumps(document).encode(), b""))
+    assert [finding.rule for finding in parsed.findings] == ["CVE-2019-10906"]
+    assert [item.path for item in parsed.unread] == ["composer.lock"]
