@@ -112,10 +112,11 @@ async def _do(
     done = await run(Program(argv, folder, env, limits=Limits(SECONDS, 8 << 30, 1 << 20)))
     if done.exit == 0 and not done.killed:
         return
-    said = (done.stderr.strip() or done.stdout.strip()).decode("utf-8", "replace").splitlines()
-    why = done.missing or done.killed or " / ".join(visible(line.strip()) for line in said[-3:])
+    said = (done.stderr.strip() or done.stdout.strip()).decode("utf-8", "replace")
+    lines = (line.strip(" \t×╰─▶├│") for line in said.splitlines())
+    why = done.missing or done.killed or "; ".join(visible(line) for line in lines if line)
     raise Unavailable(
-        f"{what} could not be installed: {why[:400] or f'exit {done.exit}'}",
+        f"{what} could not be installed: {why[:500] or f'exit {done.exit}'}",
         "check the network and the package index (UV_DEFAULT_INDEX, or pip's index-url), "
         "or name a program of your own: scanners.<name> in the settings",
     )
