@@ -8,7 +8,9 @@ from pilotage.domain.call import Outcome
 from pilotage.domain.errors import BadInput
 from pilotage.domain.finding import ScanType
 from pilotage.domain.scan import Choice, Coverage, Inventory
+from pilotage.domain.verdict import Ruling
 from pilotage.scan.choose import choose, unavailable, unlooked
+from pilotage.scan.gate import judge
 from pilotage.scan.rules import parse_rules
 from pilotage.scan.scanner import Control, Install, Parsed, Pass, Raw, Scanner
 
@@ -95,20 +97,24 @@ def test_a_scanner_we_do_not_have_is_chosen_and_ends_unavailable() -> None:
     mystery, sonar = of(choices, "mystery"), of(choices, "sonarqube")
     assert mystery.chosen
     assert mystery.required
-    assert "`optional: [mystery]`" in mystery.why
-    assert "rules.yaml" in mystery.why
+    assert mystery.why == "mystery is not a part of this installation"
     assert sonar.chosen
     assert not sonar.required
     assert "a SonarQube server and a token" in sonar.why
     run = unavailable(mystery)
     assert (run.outcome, run.required, run.why) == (Outcome.UNAVAILABLE, True, mystery.why)
+    reason = judge(RULES, [mystery], [run], []).reasons[0]
+    assert (reason.ruling, reason.rule) == (Ruling.INCOMPLETE, "required.mystery")
+    assert reason.hint == (
+        "take it out of scan_tools.container; or write `optional: [mystery]` in rules.yaml"
+    )
 
 
 def test_a_scanner_named_for_a_type_it_cannot_look_at_does_not_vanish() -> None:
     choices = choose(SCANNERS, RULES, PROJECT, profile="all")
     gitleaks = next(c for c in choices if c.type is ScanType.DEPENDENCY)
     assert gitleaks.chosen
-    assert "has nothing that looks at dependency" in gitleaks.why
+    assert "gitleaks has nothing here that looks at dependency" in gitleaks.why
 
 
 def test_without_history_its_pass_is_not_chosen() -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 import shutil
 import socket
@@ -11,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from pilotage.scan import copying
 from pilotage.scan.stage import StageLimits, stage
 
 from .conftest import write
@@ -101,22 +101,27 @@ async def test_a_file_that_may_not_be_read_is_unread(tmp_path: Path) -> None:
         os.seteuid(0)
 
 
-async def test_a_file_that_does_not_hold_still_is_unread(tmp_path: Path) -> None:
-    (tmp_path / "busy.log").write_bytes(b"x" * (8 << 20))
-    (tmp_path / "calm.py").write_text("1\n")
-    writer = await asyncio.create_subprocess_exec(
-        "sh", "-c", "while :; do echo x >> busy.log; done", cwd=tmp_path
-    )
-    try:
-        await asyncio.sleep(0.1)
-        async with stage(tmp_path) as staged:
-            assert staged.files == ("calm.py",)
-            assert [(u.path, u.why) for u in staged.unread] == [
-                ("busy.log", "changed while it was read")
-            ]
-    finally:
-        writer.kill()
-        await writer.wait()
+async def test_a_file_that_does_not_hold_still_is_unread(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Somebody else writes at the worst moment: between our read and our second look."""
+    busy, read_all = tmp_path / "busy.log", copying._read_all
+    write(tmp_path, {"busy.log": "x\n", "calm.py": "1\n"})
+
+    def read_and_be_overtaken(file: int, most: int) -> bytes:
+        data = read_all(file, most)
+        if data.startswith(b"x"):
+            with busy.open("a") as other:
+                other.write("x\n")
+        return data
+
+    monkeypatch.setattr(copying, "_read_all", read_and_be_overtaken)
+    async with stage(tmp_path) as staged:
+        assert staged.files == ("calm.py",)
+        assert [(u.path, u.why) for u in staged.unread] == [
+            ("busy.log", "changed while it was read")
+        ]
+    assert busy.read_text() == "x\n" * 4  # three tries
 
 
 async def test_a_flood_of_unreadable_entries_is_counted_not_listed(tmp_path: Path) -> None:

@@ -40,7 +40,8 @@ _CONFIGURATION = re.compile(
          |pylintrc|cfnlintrc|eslintrc|secretlintrc|retirerc|semgrepconfig|auditjs|opengrep)
     | pylintrc | shellcheckrc
     | \.eslintrc\.[a-z]+ | eslint\.config\.[a-z]+ | \.secretlintrc\.[a-z]+
-    | eslint-suppressions\.json | trivy-secret\.ya?ml | \.checkov\.baseline | \.secrets\.baseline | \.retireignore\.json
+    | eslint-suppressions\.json | trivy-secret\.ya?ml | \.checkov\.baseline
+    | \.secrets\.baseline | \.retireignore\.json
     | \.[a-z0-9]+(?:-[a-z0-9]+)*ignore\.ya?ml | \.?sonar-project\.properties
     | \.sonarcloud\.properties
     """,

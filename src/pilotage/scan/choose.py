@@ -13,7 +13,7 @@ from pilotage.scan.inventory import matching
 from pilotage.scan.rules import Profile, Rules
 from pilotage.scan.scanner import Pass, Scanner
 
-# Scanners of the article that are services, and what each would need.
+# Scanners of the article that are not on our shelf, and what each needs.
 _SERVICES = {
     "sonarqube": "a SonarQube server and a token",
     "clair": "a Clair server",
@@ -143,13 +143,11 @@ def _passes(
 ) -> list[Choice]:
     required = name not in rules.optional
     if scanner is None:
-        needs = _SERVICES.get(name)
-        what = f"needs {needs}, which is not configured here" if needs else "is not known here"
-        return [Choice(name, "", kind, True, _cannot(name, what, rules), required)]
+        return [Choice(name, "", kind, True, _absent(name), required)]
     passes = _passes_of(scanner, kind)
     if not passes:
-        what = f"has nothing that looks at {kind} here"
-        return [Choice(name, "", kind, True, _cannot(name, what, rules), required)]
+        why = f"{visible(name)} has nothing here that looks at {kind}"
+        return [Choice(name, "", kind, True, why, required)]
     choices = []
     for each in passes:
         chosen, why = _reads(each, inventory, image)
@@ -157,12 +155,10 @@ def _passes(
     return choices
 
 
-def _cannot(name: str, what: str, rules: Rules) -> str:
-    name = visible(name)
-    return (
-        f"{name} {what}; {rules.name} names it: configure it, take it out of scan_tools, or write "
-        f"`optional: [{name}]` there"
-    )
+def _absent(name: str) -> str:
+    needs = _SERVICES.get(name)
+    would = f" (it needs {needs})" if needs else ""
+    return f"{visible(name)} is not a part of this installation{would}"
 
 
 def _reads(each: Pass, inventory: Inventory, image: str | None) -> tuple[bool, str]:

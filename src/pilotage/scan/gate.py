@@ -99,7 +99,8 @@ def _run(rules: Rules, run: ScannerRun) -> Iterator[Reason]:
         why = f"{name}: {run.outcome.value.replace('_', ' ')}"
         if run.why:
             why += f" ({visible(run.why)})"
-        yield _incomplete(rules, run.scanner, run.required, why)
+        mend = "" if run.pass_name else f"take it out of scan_tools.{run.type}"
+        yield _incomplete(rules, run.scanner, run.required, why, mend)
         return
     if run.coverage is Coverage.NONE and rules.require_evidence:
         yield _incomplete(
