@@ -1,6 +1,6 @@
 """The audit log: an entry when a call opens, one when it closes, each chained to the one before.
 
-hash(row) = sha256(hash(row before) + JSON of [seq, at, event, call, tool, principal, body]).
+hash(row) = sha256(hash(row before) + MessagePack of [seq, at, event, call, tool, principal, body]).
 The hash is computed in the store's writer thread, where the row before is known.
 """
 
@@ -33,15 +33,17 @@ BODY_LIMIT = 65_536
 Pending = tuple[int, str, str, str, str, bytes]
 """at, event, call, tool, principal, body: a row that has no number yet."""
 _encode = msgspec.json.Encoder().encode
+_pack = msgspec.msgpack.Encoder().encode
 
 
 def chain(before: bytes, row: tuple[int, int, str, str, str, str, bytes]) -> bytes:
     """The hash of a row: seq, at, event, call, tool, principal, body."""
-    return hashlib.sha256(before + _encode(row)).digest()
+    return hashlib.sha256(before + _pack(row)).digest()
 
 
 class AuditLog:
-    """What is recorded is on disk within 50 ms, or once `settled` returns."""
+    """What is recorded is on disk within 50 ms, or once `settled` returns. A full queue refuses
+    what opens; what was opened always closes."""
 
     def __init__(self, database: Database, checkpoints: Checkpoints) -> None:
         self._database = database
@@ -64,31 +66,33 @@ class AuditLog:
             digest = hashlib.sha256(text).hexdigest()
             body["arguments"] = {"cut": len(text), "sha256": digest}
             text = _encode(body)
-        self._add("open", call.id, call.tool, call.by.name, text)
+        if len(self._pending) >= PENDING_LIMIT:
+            raise Busy("the audit queue is full", "the disk is too slow for this load; try again")
+        now = time.time_ns() // 1000
+        self._pending.append((now, "open", call.id, call.tool, call.by.name, text))
 
     def close(
         self, call: ToolCall, decision: Decision | None, result: ToolResult, seconds: float
     ) -> None:
         """Record how the call ended."""
-        body: dict[str, Any] = {"outcome": result.outcome, "ms": round(seconds * 1000, 3)}
+        body: dict[str, Any] = {"outcome": result.outcome, "ms": int(seconds * 1e6) / 1000}
         if decision is not None:
             body["decision"], body["rule"] = decision.answer, decision.rule
         if result.error:
             body["error"] = result.error[:1000]
-        self._add("close", call.id, call.tool, call.by.name, _encode(body))
+        now = time.time_ns() // 1000
+        self._pending.append((now, "close", call.id, call.tool, call.by.name, _encode(body)))
 
     def refuse(self, call: str, tool: str, principal: str, via: str, why: str) -> None:
         """Record what the door turned away before it became a call (no key, wrong key)."""
-        self._add("refused", call, tool, principal, _encode({"via": via, "error": why}))
+        if len(self._pending) >= PENDING_LIMIT:
+            raise Busy("the audit queue is full", "the disk is too slow for this load; try again")
+        now, body = time.time_ns() // 1000, _encode({"via": via, "error": why})
+        self._pending.append((now, "refused", call, tool, principal, body))
 
     async def settled(self) -> None:
         """Return once everything recorded before is on disk; raise if it cannot be."""
         await self._database.settled()
-
-    def _add(self, event: str, call: str, tool: str, principal: str, body: bytes) -> None:
-        if len(self._pending) >= PENDING_LIMIT:
-            raise Busy("the audit queue is full", "the disk is too slow for this load; try again")
-        self._pending.append((time.time_ns() // 1000, event, call, tool, principal, body))
 
     def _flush(self, connection: sqlite3.Connection) -> Callable[[], None] | None:
         """In the writer thread, once a group: number, chain and insert what is pending.
@@ -104,8 +108,9 @@ class AuditLog:
         chained: list[rows.Row] = []
         for row in islice(self._pending, count):
             seq += 1
-            before = chain(before, (seq, *row))
-            chained.append((seq, *row, before))
+            numbered = (seq, *row)
+            before = chain(before, numbered)
+            chained.append((*numbered, before))
         rows.insert(connection, chained)
 
         def done() -> None:

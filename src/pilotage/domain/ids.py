@@ -2,18 +2,38 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import time
+from collections import deque
 
 _ALPHABET = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
-
-
-_PAIRS = tuple(high + low for high in _ALPHABET for low in _ALPHABET)
-_SHIFTS = tuple(range(120, -1, -10))
+_LETTERS = bytes(ord(_ALPHABET[byte & 31]) for byte in range(256))
+_SHIFTS = tuple(range(45, -1, -5))
+_tails: deque[str] = deque()
 
 
 def new_id() -> str:
     """26 characters of Crockford base 32: 48 bits of milliseconds, then 80 random bits.
     Source: https://github.com/ulid/spec"""
-    number = (time.time_ns() // 1_000_000) << 80 | int.from_bytes(os.urandom(10), "big")
-    return "".join([_PAIRS[(number >> shift) & 1023] for shift in _SHIFTS])
+    try:
+        tail = _tails.popleft()
+    except IndexError:
+        tail = _refill()
+    return _head(time.time_ns() // 1_000_000) + tail
+
+
+@functools.lru_cache(2)
+def _head(milliseconds: int) -> str:
+    return "".join([_ALPHABET[(milliseconds >> shift) & 31] for shift in _SHIFTS])
+
+
+def _refill() -> str:
+    """Many random tails from one request to the system. One byte gives five bits."""
+    letters = os.urandom(4096).translate(_LETTERS).decode("ascii")
+    tails = [letters[at : at + 16] for at in range(0, 4096, 16)]
+    _tails.extend(tails[1:])
+    return tails[0]
+
+
+os.register_at_fork(after_in_child=_tails.clear)  # or a child would repeat its parent's ids

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import Iterable
 
 from pilotage.audit.log import AuditLog
@@ -14,6 +15,7 @@ from pilotage.store.keys import Keys
 
 LOOPBACK = ("localhost", "127.0.0.1", "::1")
 REMEMBERED = 1_000
+REMEMBER_SECONDS = 1.0
 _HOST = re.compile(r"(\[[0-9a-f:.]+\]|[a-z0-9._-]+)(:\d{1,5})?")
 _ORIGIN = re.compile(r"https?://(.+)")
 
@@ -29,6 +31,7 @@ class Access:
         self._keys, self._audit, self._local = keys, audit, local
         self._names = frozenset(name.strip("[]").lower() for name in names)
         self._good: set[bytes] = set()
+        self._known: dict[bytes, tuple[float, Principal]] = {}
 
     def check_address(self, head: Head) -> None:
         """Host must be one of ours, and Origin, which browsers send, as well."""
@@ -49,16 +52,25 @@ class Access:
         return found is not None and found[1].strip("[]") in self._names
 
     def principal(self, head: Head) -> Principal:
-        """Who holds the key in `Authorization: Bearer`."""
+        """Who holds the key in `Authorization: Bearer`. Remembered for a second, so that a
+        revocation counts."""
         given = head.get(b"authorization")
         if given is None:
             if self._local is not None:
                 return self._local
             raise Unauthenticated("there is no API key", "send Authorization: Bearer <key>")
+        now = time.monotonic()
+        known = self._known.get(given)
+        if known is not None and now < known[0]:
+            return known[1]
         scheme, _, text = given.partition(b" ")
         if scheme.lower() != b"bearer":
             raise Unauthenticated("that is no API key", "send Authorization: Bearer <key>")
-        return self._keys.principal(text.strip().decode("latin-1"))
+        by = self._keys.principal(text.strip().decode("latin-1"))
+        if len(self._known) >= REMEMBERED:
+            self._known.clear()
+        self._known[given] = (now + REMEMBER_SECONDS, by)
+        return by
 
     def refuse(self, tool: str, principal: str, via: str, why: str) -> None:
         """Remember who was turned away before a call was made of it."""

@@ -8,13 +8,12 @@ JSON is ready, so that a client that waits 30 s between bytes gets it. With
 
 from __future__ import annotations
 
-import asyncio
 import time
 from typing import Any
 
 import msgspec
 
-from pilotage.domain.call import Principal, ToolCall
+from pilotage.domain.call import Principal, ToolCall, ToolResult, silent
 from pilotage.domain.errors import BadInput, Conflict, NotFound, PilotageError
 from pilotage.domain.ids import new_id
 from pilotage.server.http import (
@@ -27,16 +26,16 @@ from pilotage.server.http import (
     encode,
     read_body,
     refusal,
-    send_refusal,
+    send_json,
 )
 from pilotage.server.metrics import UNKNOWN, Metrics
-from pilotage.server.watch import Watch
+from pilotage.server.watch import Left, Watch
 from pilotage.tool.answer import answer
+from pilotage.tool.eager import resume
 from pilotage.tool.gateway import Gateway
 from pilotage.tool.registry import Registry
 
 PREFIX = "/api/v2/tools/call/"
-WATCH_AFTER = 0.1
 COMMIT_AFTER = 10.0
 KEY_LIMIT = 255
 _decode = msgspec.json.Decoder().decode
@@ -74,16 +73,16 @@ class Calls:
         arguments = _arguments(await read_body(head, receive))
         key = _key(head)
         call = ToolCall(new_id(), scope["path"][len(PREFIX) :], arguments, by, "rest", key)
-        watch = Watch(receive, send, b"text/event-stream" in head.get(b"accept", b""))
+        stream = b"text/event-stream" in head.get(b"accept", b"")
         if key is None:
-            await self._run(call, watch)
+            await self._run(call, receive, send, stream)
             return
         held = (by.name, call.tool, key)
         if held in self._keys and not self._may_join(call.tool):
             raise Conflict("a call with this Idempotency-Key is running", "wait for its answer")
         self._keys.add(held)
         try:
-            await self._run(call, watch)
+            await self._run(call, receive, send, stream)
         finally:
             self._keys.discard(held)
 
@@ -94,34 +93,38 @@ class Calls:
         except NotFound:
             return True  # the gateway says so, and records it
 
-    async def _run(self, call: ToolCall, watch: Watch) -> None:
-        """Through the gateway; the client is watched only while the call takes long."""
-        timer = watch.loop.call_later(WATCH_AFTER, watch.start, self._commit_after - WATCH_AFTER)
+    async def _run(self, call: ToolCall, receive: Receive, send: Send, stream: bool) -> None:
+        """Through the gateway. Only a call that waits for something, or that streams, is worth
+        watching its client for."""
+        watch = Watch(receive, send) if stream else None
         metrics, began = self._metrics, time.perf_counter()
         metrics.begin()
         tool, outcome = call.tool, "cancelled"
-        refused: PilotageError | None = None
-        content = b""
         try:
-            result = await self._gateway.call(call, watch.report)
-            outcome = result.outcome.value
+            report = silent if watch is None else watch.report
+            running = self._gateway.call(call, report)
+            try:
+                wants = running.send(None)
+            except StopIteration as end:
+                result: ToolResult = end.value
+            else:
+                watch = watch or Watch(receive, send, stream=False)
+                result = await watch.over(resume(running, wants), self._commit_after)
+            outcome = result.outcome
             content = encode(answer(result))
         except PilotageError as error:
             tool, outcome = (UNKNOWN if isinstance(error, NotFound) else tool), "refused"
-            refused = error
-        except asyncio.CancelledError:
-            if not watch.gone:
+            if watch is None or not watch.committed:
                 raise
-            watch.forgive()
+            content = encode(refusal(error))
+        except Left:
+            return
         finally:
-            timer.cancel()
             metrics.end(tool, "rest", outcome, time.perf_counter() - began)
-            if watch.watcher is not None:
-                await watch.stop()
-        if refused is not None and not watch.committed:
-            await send_refusal(watch.send, refused)
-        elif not watch.gone:
-            await watch.finish(call.id, encode(refusal(refused)) if refused else content)
+        if watch is None:
+            await send_json(send, 200, content)
+        else:
+            await watch.finish(content)
 
 
 def _arguments(body: bytes) -> dict[str, Any]:

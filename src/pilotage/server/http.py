@@ -110,7 +110,6 @@ async def send_json(send: Send, status: int, content: bytes, *more: tuple[bytes,
     headers = [
         (b"content-type", JSON),
         (b"content-length", b"%d" % len(content)),
-        (b"cache-control", b"no-store"),
         *more,
     ]
     await send({"type": "http.response.start", "status": status, "headers": headers})

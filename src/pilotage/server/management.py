@@ -17,7 +17,6 @@ from pilotage.domain.audit import AuditEntry, CallRecord, Verification
 from pilotage.domain.call import Answer, Principal
 from pilotage.domain.errors import BadInput, Denied, PilotageError
 from pilotage.domain.ids import new_id
-from pilotage.policy.policy import Question
 from pilotage.server.http import BY, JSON, a_bug, encode, refusal
 from pilotage.server.metrics import Metrics
 from pilotage.tool.tool import Tool
@@ -152,7 +151,7 @@ def _add_health(api: FastAPI, app: App, metrics: Metrics, stopping: Callable[[],
 
 def _add_tools(api: FastAPI, app: App) -> None:
     def view(tool: Tool, by: Principal) -> ToolView:
-        decision = app.policy.decide(Question(by, tool.name, tool.effect))
+        decision = app.policy.decide(by, tool.name, tool.effect)
         return ToolView(
             tool.name,
             tool.summary,

@@ -27,7 +27,6 @@ from pilotage.app import App
 from pilotage.domain.call import Answer, Principal, Progress, Report, ToolCall, ToolResult, silent
 from pilotage.domain.errors import NotFound, PilotageError
 from pilotage.domain.ids import new_id
-from pilotage.policy.policy import Question
 from pilotage.server import described
 from pilotage.server.http import BY, Head, Receive, Scope, Send, read_body
 from pilotage.server.metrics import UNKNOWN, Metrics
@@ -152,8 +151,7 @@ class Protocol:
         tools = [
             described.tool(tool)
             for tool in self._app.registry.tools()
-            if self._app.policy.decide(Question(by, tool.name, tool.effect)).answer
-            is not Answer.DENY
+            if self._app.policy.decide(by, tool.name, tool.effect).answer is not Answer.DENY
         ]
         return types.ListToolsResult(tools=tools, ttl_ms=0, cache_scope="private")
 

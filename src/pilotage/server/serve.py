@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import ipaddress
 import os
 import signal
@@ -95,6 +96,8 @@ class _Server(uvicorn.Server):
         await super().startup(sockets)
         if self.started:
             self._loop = asyncio.get_running_loop()
+            gc.collect()
+            gc.freeze()  # what a server starts with is never garbage: do not look at it again
             self._ready()
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:

@@ -14,7 +14,6 @@ from pilotage.domain.ids import new_id
 from pilotage.store.database import Database
 
 PREFIX = "plt_"
-REMEMBER_SECONDS = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +34,6 @@ class Keys:
 
     def __init__(self, database: Database) -> None:
         self._database = database
-        self._known: dict[bytes, tuple[float, Key, Principal]] = {}
 
     def create(
         self,
@@ -65,7 +63,7 @@ class Keys:
         ]
 
     def revoke(self, name_or_id: str) -> None:
-        """From now on (at most 1 s later in another process) the key is refused."""
+        """From now on the key is refused; by a server that knows it, at most 1 s later."""
 
         def mark(connection: sqlite3.Connection) -> int:
             return connection.execute(
@@ -75,28 +73,18 @@ class Keys:
 
         if not self._database.write_now(mark):
             raise NotFound(f"no live key {name_or_id!r}", "pilotage keys list")
-        self._known.clear()
 
     def principal(self, text: str) -> Principal:
-        """Who holds this key. Looked up again after a second, so that a revocation counts."""
-        digest = _hash(text)
-        now = time.time()
-        known = self._known.get(digest)
-        if known is None or now - known[0] > REMEMBER_SECONDS:
-            rows = self._database.read("SELECT * FROM api_key WHERE hash=?", digest)
-            if not rows:
-                raise Unauthenticated("the API key is not known", "pilotage keys create")
-            key = _key(rows[0])
-            known = (now, key, Principal(f"key:{key.name}", frozenset(key.roles), key.tools))
-            if len(self._known) > 10_000:
-                self._known.clear()
-            self._known[digest] = known
-        key = known[1]
+        """Who holds this key, by a look into the database."""
+        rows = self._database.read("SELECT * FROM api_key WHERE hash=?", _hash(text))
+        if not rows:
+            raise Unauthenticated("the API key is not known", "pilotage keys create")
+        key = _key(rows[0])
         if key.revoked is not None:
             raise Unauthenticated(f"the API key {key.name} is revoked", "pilotage keys create")
-        if key.expires is not None and now >= key.expires:
+        if key.expires is not None and time.time() >= key.expires:
             raise Unauthenticated(f"the API key {key.name} has expired", "pilotage keys create")
-        return known[2]
+        return Principal(f"key:{key.name}", frozenset(key.roles), key.tools)
 
 
 def _hash(text: str) -> bytes:

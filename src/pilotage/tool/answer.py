@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from typing import Any
 
-from pilotage.domain.call import ToolResult
+from pilotage.domain.call import Outcome, ToolResult
 
 
 def answer(result: ToolResult) -> dict[str, Any]:
     """`success` and `outcome`, the tool's own fields, and on failure `error` and `hint`."""
-    body: dict[str, Any] = {"success": result.succeeded, "outcome": result.outcome.value}
-    body.update(result.value)
-    body["success"] = result.succeeded
+    outcome = result.outcome
+    succeeded = outcome is Outcome.SUCCEEDED
+    body: dict[str, Any] = {"success": succeeded, "outcome": outcome, **result.value}
+    body["success"], body["outcome"] = succeeded, outcome
     if result.error is not None:
         body["error"] = result.error
     if result.hint:

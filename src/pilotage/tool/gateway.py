@@ -19,7 +19,8 @@ from pilotage.domain.call import (
     silent,
 )
 from pilotage.domain.errors import Denied, PilotageError
-from pilotage.policy.policy import Policy, Question
+from pilotage.policy.policy import Policy
+from pilotage.tool.eager import resume
 from pilotage.tool.redact import Redactor
 from pilotage.tool.registry import Entry, Registry
 
@@ -52,7 +53,7 @@ class Gateway:
             if entry.tool.effect is not Effect.READ:
                 await self._audit.settled()
             arguments, ignored = entry.arguments.check(call.arguments)
-            decision = self._policy.decide(Question(call.by, call.tool, entry.tool.effect))
+            decision = self._policy.decide(call.by, call.tool, entry.tool.effect)
             if decision.answer is not Answer.ALLOW:
                 raise Denied(decision.why, f"rule {decision.rule}")
             if arguments is not call.arguments:
@@ -68,18 +69,26 @@ class Gateway:
 
     async def _run(self, entry: Entry, call: ToolCall, report: Report) -> ToolResult:
         """With a deadline. An error of the tool is its answer; a bug of ours says so."""
-        limit = min(call.timeout or entry.tool.timeout, entry.tool.timeout)
-        deadline = asyncio.timeout(limit)
+        limit = (
+            entry.tool.timeout if call.timeout is None else min(call.timeout, entry.tool.timeout)
+        )
+        deadline: asyncio.Timeout | None = None
         try:
-            async with deadline:
-                return await entry.tool.run(call, report)
+            running = entry.tool.run(call, report)
+            try:
+                wants = running.send(None)
+            except StopIteration as end:
+                result: ToolResult = end.value
+                return result
+            async with asyncio.timeout(limit) as deadline:
+                return await resume(running, wants)
         except Denied as error:
             return ToolResult(Outcome.DENIED, error=error.what, hint=error.hint)
         except PilotageError as error:
             outcome = Outcome.UNAVAILABLE if error.status == 503 else Outcome.FAILED
             return ToolResult(outcome, error=error.what, hint=error.hint)
         except Exception as error:
-            if deadline.expired():
+            if deadline is not None and deadline.expired():
                 why = f"{call.tool} took longer than {limit:g} s"
                 return ToolResult(Outcome.TIMED_OUT, error=why)
             logger.exception("%s broke in call %s", call.tool, call.id)

@@ -59,6 +59,8 @@ class Redactor:
 
     def arguments(self, value: Mapping[str, Any]) -> Mapping[str, Any]:
         """Arguments as the audit keeps them: secrets out by name and by look, long texts cut."""
+        if self._known is None and _is_plain(value):
+            return value
         walked: Mapping[str, Any] = _walk(value, self._short, _named)
         return walked
 
@@ -74,6 +76,19 @@ def _named(name: str) -> bool:
 @functools.lru_cache(1024)
 def _short_named(name: str) -> bool:
     return _NAME.search(name) is not None
+
+
+def _is_plain(value: Mapping[str, Any]) -> bool:
+    """Nothing in it can be a secret: no name says so, and no text is long enough."""
+    for name, item in value.items():
+        if len(name) >= SHORTEST or _short_named(name):
+            return False
+        if isinstance(item, str):
+            if len(item) >= SHORTEST:
+                return False
+        elif not isinstance(item, (int, float, NoneType)):
+            return False
+    return True
 
 
 def _whole(_: str) -> str:

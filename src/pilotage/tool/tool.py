@@ -12,18 +12,19 @@ from __future__ import annotations
 
 import inspect
 import typing
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import msgspec
+from msgspec.structs import astuple
 
 from pilotage.domain.call import Effect, Outcome, Progress, Report, ToolCall, ToolResult
 from pilotage.domain.errors import PilotageError
 from pilotage.tool.roots import Roots
 
-Runner = Callable[[ToolCall, Report], Awaitable[ToolResult]]
+Runner = Callable[[ToolCall, Report], Coroutine[Any, Any, ToolResult]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,7 +176,8 @@ def _runner(
     roots: Roots,
 ) -> Runner:
     wants_call = next((n for n, kind in signature.injected.items() if kind is Call), None)
-    names = signature.arguments.__struct_fields__
+    shape = signature.arguments
+    services = dict(injected)
 
     def decode(kind: type, value: Any) -> Any:
         if kind is Path:
@@ -183,10 +185,11 @@ def _runner(
         raise NotImplementedError
 
     async def run(call: ToolCall, report: Report) -> ToolResult:
-        typed = msgspec.convert(dict(call.arguments), signature.arguments, dec_hook=decode)
-        given = {name: getattr(typed, name) for name in names}
-        extra = {wants_call: Call(call, report)} if wants_call else {}
-        answer = await function(**given, **injected, **extra)
+        given = astuple(msgspec.convert(call.arguments, shape, dec_hook=decode))
+        if wants_call is None:
+            answer = await function(*given, **services)
+        else:
+            answer = await function(*given, **services, **{wants_call: Call(call, report)})
         if isinstance(answer, ToolResult):
             return answer
         value = {} if answer is None else msgspec.to_builtins(answer, enc_hook=str)
