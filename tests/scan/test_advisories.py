@@ -106,6 +106,15 @@ def test_an_export_is_found_by_the_names_of_its_ecosystem(tmp_path: Path, zipped
     assert (export.index.count, export.date) == (2, "2026-01-02T00:00:00Z")
 
 
+def test_loose_advisories_count_beside_an_export(tmp_path: Path) -> None:
+    source = write(tmp_path / "a", record())
+    before = load("PyPI", source, tmp_path / "cache").digest
+    write(source, record("OURS-1"), zipped=False)
+    export = load("PyPI", source, tmp_path / "cache")
+    assert sorted(advisory.id for advisory in export.about("demo")) == ["OURS-1", "X-1"]
+    assert export.digest != before
+
+
 def test_an_index_is_kept_for_the_same_content_only(tmp_path: Path) -> None:
     source, cache = write(tmp_path / "a", record()), tmp_path / "cache"
     first = load("PyPI", source, cache)
@@ -125,7 +134,7 @@ def test_an_index_is_kept_for_the_same_content_only(tmp_path: Path) -> None:
         lambda source: None,
         lambda source: (source / "PyPI").mkdir(parents=True),
         lambda source: write(source),
-        lambda source: write(source, record()) and (source / "PyPI/all.zip").write_bytes(b"PK"),
+        lambda source: (write(source, record()) / "PyPI/all.zip").write_bytes(b"PK"),
         lambda source: write(source, record(), ecosystem="npm"),
     ],
     ids=["nothing", "empty folder", "empty zip", "broken zip", "another ecosystem"],

@@ -23,7 +23,7 @@ from pilotage.config import cache_folder, state_folder
 from pilotage.domain.errors import Unavailable
 
 MIRROR = "https://storage.googleapis.com/osv-vulnerabilities"
-LAYOUT = 1  # of the index that is kept; another number makes it anew
+LAYOUT = 2  # of the index that is kept; another number makes it anew
 BIGGEST = 8 << 20  # bytes of one advisory: the largest real ones have half a megabyte
 
 
@@ -129,13 +129,11 @@ def load(ecosystem: str, source: Path, cache: Path | None = None) -> Export:
 
     Raises Unavailable where there is none, or nothing in it: that is not the same as safe.
     """
-    path = source / ecosystem / "all.zip"
-    if not path.is_file():
-        path = source / ecosystem
+    path = source / ecosystem
     if not path.exists():
         raise Unavailable(
             f"no advisories of {ecosystem} in {source}",
-            f"mirror {MIRROR}/{ecosystem}/all.zip to {source / ecosystem / 'all.zip'}",
+            f"mirror {MIRROR}/{ecosystem}/all.zip to {path / 'all.zip'}",
         )
     try:
         digest = _digest(path)
@@ -148,11 +146,11 @@ def load(ecosystem: str, source: Path, cache: Path | None = None) -> Export:
 
 
 class _Members:
-    """The records of a zip or of a folder, by name."""
+    """The records of an ecosystem's folder by name: those of its `all.zip`, and loose ones."""
 
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        self._zip = zipfile.ZipFile(path) if path.is_file() else None
+    def __init__(self, folder: Path) -> None:
+        self._folder, zipped = folder, folder / "all.zip"
+        self._zip = zipfile.ZipFile(zipped) if zipped.is_file() else None
 
     def __enter__(self) -> _Members:
         return self
@@ -161,31 +159,35 @@ class _Members:
         if self._zip is not None:
             self._zip.close()
 
+    def loose(self) -> list[str]:
+        return sorted(path.name for path in self._folder.iterdir() if path.suffix == ".json")
+
     def names(self) -> list[str]:
-        if self._zip is None:
-            return sorted(p.name for p in self._path.iterdir() if p.suffix == ".json")
+        packed = self._zip.infolist() if self._zip is not None else []
         return [
-            info.filename
-            for info in self._zip.infolist()
-            if info.filename.endswith(".json") and info.file_size <= BIGGEST
+            *self.loose(),
+            *(f"all.zip/{info.filename}" for info in packed if info.filename.endswith(".json")),
         ]
 
     def read(self, name: str) -> bytes:
-        if self._zip is None:
-            return (self._path / name).read_bytes()
-        return self._zip.read(name)
+        """Raises ValueError for a record that no advisory is as large as."""
+        if self._zip is not None and name.startswith("all.zip/"):
+            info = self._zip.getinfo(name.removeprefix("all.zip/"))
+            if info.file_size > BIGGEST:
+                raise ValueError(f"{name} has {info.file_size} bytes")
+            return self._zip.read(info)
+        return (self._folder / name).read_bytes()
 
 
-def _digest(path: Path) -> str:
+def _digest(folder: Path) -> str:
     digest = hashlib.sha256()
-    if path.is_file():
-        with path.open("rb") as file:
+    with _Members(folder) as records:
+        for name in records.loose():
+            digest.update(name.encode() + b"\0" + hashlib.sha256(records.read(name)).digest())
+    if (folder / "all.zip").is_file():
+        with (folder / "all.zip").open("rb") as file:
             while chunk := file.read(1 << 20):
                 digest.update(chunk)
-    else:
-        with _Members(path) as records:
-            for name in records.names():
-                digest.update(name.encode() + b"\0" + hashlib.sha256(records.read(name)).digest())
     return digest.hexdigest()
 
 
@@ -212,7 +214,7 @@ def _made(path: Path, ecosystem: str) -> Index:
         for member in records.names():
             try:
                 head = decoder.decode(records.read(member))
-            except msgspec.MsgspecError:
+            except (ValueError, zipfile.BadZipFile, OSError):
                 index.broken += 1
                 continue
             index.newest = max(index.newest, head.modified)
