@@ -13,7 +13,7 @@ from pilotage.domain.verdict import Ruling
 SEVERITIES = tuple(sorted(Severity, key=lambda severity: severity.rank))
 
 MEANINGS = {
-    Ruling.PASS: "What had to be looked at was looked at, and nothing is over its limit.",
+    Ruling.PASS: "Nothing is over its limit, and every required scanner has done its work.",
     Ruling.WARN: "Nothing stops it, but somebody should look.",
     Ruling.FAIL: "The gate is closed.",
     Ruling.INCOMPLETE: "Not everything was looked at, so nobody can say that it is clean.",

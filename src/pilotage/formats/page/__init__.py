@@ -1,0 +1,1 @@
+"""The parts of the HTML page (formats/html.py): markup, charts, sections, its style and script."""
