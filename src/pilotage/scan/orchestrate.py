@@ -192,6 +192,8 @@ class Scans:
             return await self.environments.ensure(scanner, watch.report)
         except PilotageError as error:
             return error
+        except Exception as error:
+            return PilotageError(f"it could not be installed: {type(error).__name__}: {error}")
 
     def _keep(self, scan: Scan, by: str) -> None:
         self._kept[by, scan.id] = scan
