@@ -137,9 +137,10 @@ async def _live(
     watch = asyncio.create_task(_watch(tree, program.limits))
     feeding = asyncio.create_task(_feed(process, program.stdin))
     draining = asyncio.gather(*(stream.drain() for stream in streams))
+    left = True
     try:
         await _ended(process)
-        tree.kill()  # what it left behind may hold the pipes open
+        left = not tree.kill()  # what it left behind may hold the pipes open
         await asyncio.wait({draining}, timeout=LINGER_SECONDS)
         if draining.done():
             draining.result()
@@ -148,7 +149,8 @@ async def _live(
     finally:
         for task in (watch, feeding, draining):
             task.cancel()
-        tree.kill()
+        if left:
+            tree.kill()
         await _reap(process)
     return await watch
 

@@ -27,6 +27,7 @@ FILE = 4 << 30
 OLDEST = (0, 8)
 _TO_CHANGE_USER = ("CAP_SETUID", "CAP_SETGID", "CAP_SETPCAP")
 _BEFORE = (b"bwrap: ", b"setpriv: ", b"prlimit: ", b"env: ")
+_DENIED = "Ubuntu 24.04: sysctl -w kernel.apparmor_restrict_unprivileged_userns=0"
 _WHERE = "/usr/local/bin:/usr/bin:/bin"
 _INSTALL = "Debian, Ubuntu: apt-get install bubblewrap"
 
@@ -129,7 +130,7 @@ def unusable() -> str:
     with tempfile.TemporaryDirectory(prefix="pilotage-") as place:
         argv, _ = Sandbox().enter(("/bin/sh", "-c", "echo ready"), Path(place), None, 100)
         said = _said(argv)
-    return "" if said == "ready" else f"bubblewrap cannot make a sandbox here: {said}"
+    return "" if said == "ready" else f"bubblewrap cannot make a sandbox here: {said} ({_DENIED})"
 
 
 def _said(argv: Sequence[str]) -> str:

@@ -70,12 +70,12 @@ async def build_and_test(
     else:
         make = await _python(scans.environments, here.report, framework, python, roots, install)
     tried = await attempt(folder, make, Terms(sandboxed, network, seconds), here.report)
-    value = _value(tried) | {
-        "test_framework": framework,
-        "sandboxed": sandboxed,
-        "network": network,
-        "installed": install,
-    }
+    told = {"test_framework": framework, "sandboxed": sandboxed, "installed": install}
+    return _result(tried, {**told, "network": network or not sandboxed})
+
+
+def _result(tried: Attempt, told: dict[str, Any]) -> ToolResult:
+    value = _value(tried) | told
     if not tried.wrong:
         return ToolResult(Outcome.SUCCEEDED, value)
     late = "took longer" in tried.done.killed

@@ -69,14 +69,10 @@ async def code_quality_checker(
     It fails below the score `minimum`, and wherever a tool did not look at all of its files.
     """
     folder = source_path or roots.folders[0]
-    scan = await _engine(scans).scan(
-        ScanRequest(folder, scanners=TOOLS), here.report, here.call.by.name
-    )
+    scan = await _engine(scans).scan(ScanRequest(folder, scanners=TOOLS), here.report)
     reads = _reads(scans)
     missing = _missing(scan, reads)
-    told = [f for f in scan.findings if (f.scanner, f.rule) not in _UNKNOWABLE]
-    findings = [(_level(finding), finding) for finding in told]
-    findings.sort(key=lambda pair: LEVELS.index(pair[0]))
+    findings = _worst_first(scan)
     marked = _marked(findings)
     lines = _lines(folder, matching(reads, scan.inventory.files))
     score = round(max(0.0, 10 - 100 * _weight(marked) / lines), 2) if lines else None
@@ -160,6 +156,11 @@ def _finding(raw: Raw, row: _Row) -> Finding:
         url=row.url or "",
         location=place if row.cell is None else Location(place.path),
     )
+
+
+def _worst_first(scan: Scan) -> list[tuple[str, Finding]]:
+    told = [f for f in scan.findings if (f.scanner, f.rule) not in _UNKNOWABLE]
+    return sorted(((_level(f), f) for f in told), key=lambda pair: LEVELS.index(pair[0]))
 
 
 def _level(finding: Finding) -> str:
