@@ -1,7 +1,6 @@
 """What a slug looks like."""
 
 import pytest
-
 from slugs import slug
 
 

@@ -136,22 +136,24 @@ async def _live(
     """
     watch = asyncio.create_task(_watch(tree, program.limits))
     feeding = asyncio.create_task(_feed(process, program.stdin))
-    draining = asyncio.gather(*(stream.drain() for stream in streams))
+    draining = [asyncio.create_task(stream.drain()) for stream in streams]
     left = True
     try:
         await _ended(process)
         left = not tree.kill()  # what it left behind may hold the pipes open
-        await asyncio.wait({draining}, timeout=LINGER_SECONDS)
-        if draining.done():
-            draining.result()
+        await asyncio.wait(draining, timeout=LINGER_SECONDS)
+        for reading in draining:
+            if reading.done():
+                reading.result()
         for stream in streams:
             stream.cut = stream.cut or not stream.at_end
     finally:
-        for task in (watch, feeding, draining):
+        for task in (watch, feeding, *draining):
             task.cancel()
         if left:
             tree.kill()
         await _reap(process)
+        await asyncio.gather(feeding, *draining, return_exceptions=True)
     return await watch
 
 
