@@ -1,0 +1,106 @@
+"""The one writer: order, savepoints, a disk that fails, a queue that is full."""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from pilotage.audit.checkpoint import Checkpoints
+from pilotage.audit.log import PENDING_LIMIT, AuditLog
+from pilotage.domain.call import Outcome, Principal, ToolCall, ToolResult
+from pilotage.domain.errors import Busy, Unavailable
+from pilotage.store.database import Database
+
+
+@pytest.fixture
+def database(tmp_path: Path) -> Iterator[Database]:
+    made = Database(tmp_path / "pilotage.db")
+    yield made
+    made.close()
+
+
+def keep(name: str) -> object:
+    def work(connection: sqlite3.Connection) -> None:
+        connection.execute(
+            "INSERT INTO api_key VALUES (?,?,?,'','',0,NULL,NULL)", (name, name, name.encode())
+        )
+
+    return work
+
+
+def names(database: Database) -> list[str]:
+    return [row[0] for row in database.read("SELECT name FROM api_key ORDER BY rowid")]
+
+
+async def test_writes_keep_their_order_and_one_that_fails_undoes_only_itself(
+    database: Database,
+) -> None:
+    def fails(connection: sqlite3.Connection) -> None:
+        connection.execute("INSERT INTO api_key VALUES ('x','x',x'00','','',0,NULL,NULL)")
+        raise ValueError("halfway")
+
+    work = [keep("a"), fails, keep("b"), keep("c")]
+    ended = await asyncio.gather(*map(database.write, work), return_exceptions=True)
+    assert [type(one) for one in ended] == [type(None), ValueError, type(None), type(None)]
+    assert names(database) == ["a", "b", "c"]
+
+
+def call(number: int = 0) -> ToolCall:
+    return ToolCall(f"c{number}", "t", {}, Principal("p", frozenset()), "rest")
+
+
+async def test_a_disk_that_fails_loses_no_audit_row_and_refuses_what_waits_for_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    database = Database(tmp_path / "pilotage.db")
+    log = AuditLog(database, Checkpoints(tmp_path / "audit"))
+    from pilotage.store import audit as rows
+
+    def full(*_: object) -> None:
+        raise sqlite3.OperationalError("database or disk is full")
+
+    with monkeypatch.context() as broken:
+        broken.setattr(rows, "insert", full)
+        log.open(call(1), {})
+        with pytest.raises(Unavailable, match="disk is full"):
+            await log.settled()
+    log.close(call(1), None, ToolResult(Outcome.FAILED), 0.0)
+    await log.settled()
+    assert [(entry.event, entry.call) for entry in log.list()] == [("close", "c1"), ("open", "c1")]
+    database.close()
+
+
+async def test_a_full_audit_queue_refuses_what_opens_and_still_closes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    database = Database(tmp_path / "pilotage.db")
+    log = AuditLog(database, Checkpoints(tmp_path / "audit"))
+    from pilotage.store import audit as rows
+
+    def full(*_: object) -> None:
+        raise sqlite3.OperationalError("disk is full")
+
+    with monkeypatch.context() as broken:
+        broken.setattr(rows, "insert", full)
+        for number in range(PENDING_LIMIT):
+            log.open(call(number), {})
+        with pytest.raises(Busy):
+            log.open(call(-1), {})
+        log.close(call(0), None, ToolResult(Outcome.FAILED), 0.0)
+    await log.settled()
+    assert database.read("SELECT count(*) FROM audit")[0][0] == PENDING_LIMIT + 1
+    log.seal()
+    database.close()
+
+
+def test_a_database_of_a_newer_pilotage_is_refused(tmp_path: Path) -> None:
+    Database(tmp_path / "pilotage.db").close()
+    with sqlite3.connect(tmp_path / "pilotage.db") as connection:
+        connection.execute("PRAGMA user_version=999")
+    connection.close()
+    with pytest.raises(Unavailable, match="version 999"):
+        Database(tmp_path / "pilotage.db")
