@@ -18,7 +18,7 @@ from pilotage.app import local_principal
 from pilotage.ci.detect import detect
 from pilotage.ci.job import Job
 from pilotage.ci.platform import Platform
-from pilotage.cli import summary
+from pilotage.cli import summary, terminal
 from pilotage.cli.door import Door, open_door
 from pilotage.domain.call import Progress
 from pilotage.domain.ci import Context
@@ -84,6 +84,8 @@ async def _run(
     if answer is None:
         print("interrupted; the run goes on at the server", file=sys.stderr)
         return INTERRUPTED
+    for text in summary.reports(answer):
+        terminal.show(text)
     print(summary.table(answer))
     code = summary.exit_code(answer)
     missing = summary.publish_to(place.job, answer)

@@ -36,6 +36,13 @@ def exit_code(answer: Mapping[str, Any]) -> int:
     return 3 if blind else 1
 
 
+def reports(answer: Mapping[str, Any]) -> list[str]:
+    """Reports for a terminal that steps have made, in their order."""
+    rendered = [step.get("rendered") for step in answer["steps"]]
+    texts = [each.get("terminal") for each in rendered if isinstance(each, Mapping)]
+    return [text for text in texts if isinstance(text, str)]
+
+
 def table(answer: Mapping[str, Any]) -> str:
     """A line a step, then how the run ended and what to do next."""
     rows = [_row(step) for step in answer["steps"]]
@@ -47,6 +54,9 @@ def table(answer: Mapping[str, Any]) -> str:
     said = [f"run {answer['run']}: {state}".replace("_", " ")]
     if not answer["success"]:
         said += [f"{word}: {answer[word]}" for word in ("error", "hint") if answer.get(word)]
+    written = [step.get("reports") for step in answer["steps"]]
+    for each in written:
+        said += [f"{k} report: {v}" for k, v in each.items()] if isinstance(each, Mapping) else []
     return "\n".join(["", *lines, "", *map(visible, said)])
 
 

@@ -120,6 +120,9 @@ def _step(plan: Plan, name: str, step: StepRun) -> dict[str, Any]:
     for key, value in (("error", step.error), ("hint", step.hint), ("why", step.why)):
         if value:
             told[key] = value
+    for key in ("reports", "rendered"):
+        if isinstance(step.value.get(key), Mapping):
+            told[key] = step.value[key]
     return told
 
 
