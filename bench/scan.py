@@ -17,7 +17,7 @@ from pathlib import Path
 
 sys.path.insert(0, "examples/01-first-gate")
 
-from prepare import prepare  # noqa: E402
+from prepare import prepare
 
 
 def scan(source: Path, *words: str) -> tuple[float, set[str]]:

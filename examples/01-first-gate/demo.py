@@ -116,11 +116,12 @@ def conclude(bad: int, good: int, seconds: float) -> int:
     """Say what happened and what to try next."""
     page = OUT / "reports" / "vulnerable" / "security_scan_report.html"
     if (bad, good) != (1, 0) or not page.exists():
-        print(f"\nthe demo went wrong: expected exits 1 and 0, got {bad} and {good}", file=sys.stderr)
+        wrong = f"expected exits 1 and 0, got {bad} and {good}"
+        print(f"\nthe demo went wrong: {wrong}", file=sys.stderr)
         return 4
     say(f"done in {seconds:.0f} s: vulnerable FAIL, repaired PASS")
     print(f"report      {page}")
-    print("next, try   .venv/bin/pilotage scan .        (any checkout of yours)")
+    print("next, try   .venv/bin/pilotage scan DIR      (any checkout of yours)")
     return 0
 
 
