@@ -17,6 +17,7 @@ from pilotage import shelf
 from pilotage.app import App
 from pilotage.cli import main as cli
 from pilotage.config import SETTINGS, read
+from pilotage.formats import json_report
 from pilotage.scan.scanner import Scanner
 from pilotage.tool.roots import roots
 
@@ -97,7 +98,7 @@ def cut(page: str) -> str:
         body = re.sub(r'\A""".*?"""\n+', "", source, flags=re.DOTALL).strip()
         return f"<!-- cut: {found['file']} -->\n```{found['language']}\n{body}\n```"
 
-    pattern = r"<!-- cut: (?P<file>\S+) -->\n```(?P<language>\w*)\n.*?\n```"
+    pattern = r"<!-- cut: (?P<file>\S+) -->\n```(?P<language>\w*)\n(?:.*?\n)??```"
     return re.sub(pattern, fill, Path(page).read_text("utf-8"), flags=re.DOTALL)
 
 
@@ -109,6 +110,7 @@ def main() -> int:
         "docs/reference/settings.md": settings(),
         "docs/reference/scanners.md": scanners(),
         "docs/reference/tools.md": tools(),
+        "docs/schemas/security_scan_report.schema.json": json_report.schema().decode(),
         **{page: cut(page) for page in CUT},
     }
     stale = [p for p, text in pages.items() if not Path(p).exists() or Path(p).read_text() != text]
