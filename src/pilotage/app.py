@@ -138,7 +138,8 @@ class Tools(Mapping[str, Known]):
 def _scans(settings: Settings) -> Scans:
     scanners = shelf.parts("pilotage.scanners", Scanner)
     environments = Environments(settings.cache, settings.programs)
-    return Scans(scanners, environments, Controls(settings.cache))
+    network = settings.flag("scan.network")
+    return Scans(scanners, environments, Controls(settings.cache), network=network)
 
 
 def _tools(services: Mapping[type, object]) -> Iterator[Definition]:

@@ -54,6 +54,7 @@ SETTINGS: tuple[Setting, ...] = (
     Setting(
         "mcp.artifact.uploadPath", "MCP_ARTIFACT_UPLOAD_PATH", "artifacts", "where artifacts go"
     ),
+    Setting("scan.network", "PILOTAGE_SCAN_NETWORK", False, "fetch images from their registry"),
     Setting(
         "tests.unsandboxed",
         "PILOTAGE_TESTS_UNSANDBOXED",

@@ -7,7 +7,7 @@ import hashlib
 import json
 import time
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
@@ -15,7 +15,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from pilotage.domain.call import Outcome, Progress, Report, silent
-from pilotage.domain.errors import PilotageError
+from pilotage.domain.errors import PilotageError, Unavailable
 from pilotage.domain.finding import ScanType
 from pilotage.domain.ids import new_id
 from pilotage.domain.scan import Choice, Inventory, Scan, ScannerRun, Unread
@@ -29,6 +29,7 @@ from pilotage.scan.history import History, bare_history
 from pilotage.scan.image import Image, open_image
 from pilotage.scan.inventory import inventory
 from pilotage.scan.merge import merge
+from pilotage.scan.registry import pull
 from pilotage.scan.rules import Rules, load_rules
 from pilotage.scan.run_pass import Ground, run_pass
 from pilotage.scan.scanner import Pass, Scanner
@@ -40,15 +41,15 @@ KEPT = 8
 """Scans that a process remembers, so that their findings can be paged through."""
 
 NO_REGISTRY = (
-    "the image is in a registry, and scans run without a network (save it first: docker save IMAGE "
-    "-o image.tar, or skopeo copy docker://IMAGE oci:FOLDER)"
+    "the image is in a registry, and scans may not use the network (save it first: docker save "
+    "IMAGE -o image.tar; or set scan.network: true to let scans fetch images)"
 )
 
 
 @dataclass(frozen=True, slots=True)
 class ScanRequest:
     """What to scan. Empty `types` and `scanners`: what the profile says. `image` is an archive or a
-    layout here; `reference` names one in a registry, which needs a network and so is unavailable.
+    layout here; `reference` names one in a registry, unavailable where there is no network for it.
     `source` None: nothing but the image. `rules` None: ours."""
 
     source: Path | None = None
@@ -62,7 +63,8 @@ class ScanRequest:
 
 class Scans:
     """Runs scans with these scanners. `sandbox`: use bubblewrap where it works (a scan without it
-    says so)."""
+    says so). `network`: an image may be fetched from its registry; scanners never have a network.
+    """
 
     def __init__(
         self,
@@ -71,9 +73,10 @@ class Scans:
         controls: Controls,
         *,
         sandbox: bool = True,
+        network: bool = False,
     ) -> None:
         self.scanners, self.environments, self.controls = scanners, environments, controls
-        self._sandbox = sandbox
+        self._network = network
         self._no_sandbox: str | None = None if sandbox else "it was switched off"
         self._kept: dict[tuple[str, str], Scan] = {}
 
@@ -146,21 +149,7 @@ class Scans:
         passes = {choice: self._pass(choice) for choice in chosen}
         targets = {each.target for each in passes.values() if each is not None}
         looked = _Looked()
-        if "history" in targets and request.source is not None:
-            report(Progress("cloning the history"))
-            looked.history = await bare_history(request.source, work)
-        if request.image is not None:
-            looked.image = await open_image(request.image, work)
-        if why := await self.no_sandbox():
-            looked.notes.append(f"scanners ran without a sandbox, with their offline flags: {why}")
-        ground = Ground(
-            staged.path,
-            staged.files,
-            looked.history.path if looked.history else None,
-            (looked.history and looked.history.why) or "there is no git history here",
-            looked.image.path if looked.image else None,
-            not why,
-        )
+        ground = await self._ground(request, targets, staged, work, looked, report)
         with Watch(report, sum(each is not None for each in passes.values())) as watch:
             async with asyncio.TaskGroup() as group:
                 names = {choice.scanner for choice, each in passes.items() if each is not None}
@@ -175,6 +164,35 @@ class Scans:
                 }
         looked.runs = [tasks[choice].result() for choice in chosen]
         return looked
+
+    async def _ground(
+        self,
+        request: ScanRequest,
+        targets: Collection[str],
+        staged: Stage,
+        work: Path,
+        looked: _Looked,
+        report: Report,
+    ) -> Ground:
+        """Make ready what the passes look at beside the stage: the history, the image."""
+        if "history" in targets and request.source is not None:
+            report(Progress("cloning the history"))
+            looked.history = await bare_history(request.source, work)
+        into = work / "image"
+        into.mkdir()
+        if request.image is not None:
+            looked.image = await open_image(request.image, into)
+        elif request.reference and self._network:
+            report(Progress(f"fetching the image {visible(request.reference)}"))
+            try:
+                looked.image = await pull(request.reference, into)
+            except Unavailable as error:
+                looked.no_image = str(error)
+        if why := await self.no_sandbox():
+            looked.notes.append(f"scanners ran without a sandbox, with their offline flags: {why}")
+        history = looked.history or History(None, why="there is no git history here")
+        image = looked.image.path if looked.image else None
+        return Ground(staged.path, staged.files, history.path, history.why, image, not why)
 
     def _pass(self, choice: Choice) -> Pass | None:
         """The chosen pass; None for a scanner that is not on the shelf."""
@@ -209,6 +227,7 @@ class _Looked:
     notes: list[str] = field(default_factory=list)
     history: History | None = None
     image: Image | None = None
+    no_image: str = NO_REGISTRY
     keys: list[str] = field(default_factory=list)
 
 
@@ -241,7 +260,7 @@ class _Work:
 
     async def _run(self, choice: Choice, each: Pass) -> ScannerRun:
         if each.target == "image" and self._ground.image is None:
-            return replace(unavailable(choice), why=NO_REGISTRY)
+            return replace(unavailable(choice), why=self._looked.no_image)
         installed = await self._installs[choice.scanner]
         if isinstance(installed, PilotageError):
             return replace(unavailable(choice), why=visible(str(installed)))
