@@ -7,6 +7,7 @@ Reference pages are made from the code. In the pages of `CUT`, a fenced block af
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import re
 import sys
@@ -18,6 +19,7 @@ from pilotage.app import App
 from pilotage.cli import main as cli
 from pilotage.config import SETTINGS, read
 from pilotage.formats import json_report
+from pilotage.pipeline.spec import json_schema
 from pilotage.scan.scanner import Scanner
 from pilotage.tool.roots import roots
 
@@ -110,6 +112,7 @@ def main() -> int:
         "docs/reference/settings.md": settings(),
         "docs/reference/scanners.md": scanners(),
         "docs/reference/tools.md": tools(),
+        "docs/schemas/pipeline.schema.json": json.dumps(json_schema(), indent=2) + "\n",
         "docs/schemas/security_scan_report.schema.json": json_report.schema().decode(),
         **{page: cut(page) for page in CUT},
     }

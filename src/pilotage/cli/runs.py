@@ -36,7 +36,7 @@ def register(parser: argparse.ArgumentParser) -> None:
             verb.add_argument("--json", action="store_true", help="all that is known of it")
         if name == "logs":
             verb.add_argument("--follow", action="store_true", help="until it has ended")
-        if name in ("approve", "reject"):
+        if name in ("approve", "reject", "resume"):
             verb.add_argument("--step", metavar="NAME", help="which, where more than one waits")
         if name in ("approve", "reject", "resume", "cancel"):
             verb.add_argument("--reason", default="", metavar="TEXT", help="kept with the run")
@@ -111,17 +111,18 @@ async def _logs(app: App, run: str, arguments: argparse.Namespace) -> int:
 
 
 async def _approve(app: App, run: str, arguments: argparse.Namespace) -> int:
-    by = local_principal()
-    return await _go_on(app, run, await app.runs.approve(run, by, arguments.step, arguments.reason))
+    say = app.runs.approve(run, local_principal(), arguments.step, arguments.reason)
+    return await _go_on(app, run, await say)
 
 
 async def _reject(app: App, run: str, arguments: argparse.Namespace) -> int:
-    by = local_principal()
-    return await _go_on(app, run, await app.runs.reject(run, by, arguments.step, arguments.reason))
+    say = app.runs.reject(run, local_principal(), arguments.step, arguments.reason)
+    return await _go_on(app, run, await say)
 
 
 async def _resume(app: App, run: str, arguments: argparse.Namespace) -> int:
-    return await _go_on(app, run, await app.runs.resume(run, local_principal(), arguments.reason))
+    say = app.runs.resume(run, local_principal(), arguments.step, arguments.reason)
+    return await _go_on(app, run, await say)
 
 
 async def _cancel(app: App, run: str, arguments: argparse.Namespace) -> int:

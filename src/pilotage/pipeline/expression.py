@@ -146,7 +146,7 @@ def evaluate(expression: Expression, contexts: Mapping[str, Any]) -> Any:
     """Its value. BadInput where a function refuses its arguments."""
     try:
         return _value(expression.tree, contexts)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise BadInput(f"${{{{{expression.text}}}}}: {error}") from None
 
 

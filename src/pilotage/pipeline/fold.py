@@ -94,7 +94,7 @@ class _Draft:
         elif event.kind is Kind.ENDED:
             self.changes["outcome"] = Outcome(event.body["outcome"])
         elif event.kind is Kind.RESUMED:
-            self._reopen()
+            self._reopen([event.step] if event.step is not None else list(self.steps))
 
     def _idle(self) -> bool:
         states = {self.steps[name].state for name in self.frontier}
@@ -120,13 +120,16 @@ class _Draft:
                 spared=step.spared + 1,
             )
 
-    def _reopen(self) -> None:
-        """Whatever did not end well is to be done again: failed, skipped, cancelled, parked."""
-        for name, step in self.steps.items():
+    def _reopen(self, names: Sequence[str]) -> None:
+        """What of these did not end well is done again; what was cut off has no new retries."""
+        for name in names:
+            step = self.steps[name]
             again = step.state is StepState.ENDED and not step.well
             if again or step.state is StepState.WAITING:
                 self.steps[name] = replace(
-                    _PENDING, attempt=step.attempt, spared=step.attempt, outcome=None
+                    _PENDING,
+                    attempt=step.attempt,
+                    spared=step.spared if step.outcome is None else step.attempt,
                 )
         self.changes.update(outcome=None, stopping=None, why="")
         self.unmet = {

@@ -240,16 +240,21 @@ class Runs:
         """Give a step that waits up: what needs it does not run, and the run fails."""
         return await self._judge(Kind.REJECTED, run, by, step, reason)
 
-    async def resume(self, run: str, by: Principal, reason: str = "") -> Run:
+    async def resume(
+        self, run: str, by: Principal, step: str | None = None, reason: str = ""
+    ) -> Run:
         """Go on from where it stopped. Steps that ended well stay; those that failed, were
-        skipped, or wait, are tried again; a run whose owner died is taken up."""
+        skipped, or wait, are tried again (`step`: that one alone, which waits); a run whose owner
+        died is taken up."""
 
         def body(stands: Run) -> list[News]:
             if stands.outcome is Outcome.SUCCEEDED:
                 raise Conflict(f"run {run} has succeeded: nothing is left to do")
+            if step is not None and step not in stands.waiting:
+                raise Conflict(f"step {step!r} of run {run} does not wait")
             if stands.outcome is None and not stands.waiting:
                 return []
-            return [(Kind.RESUMED, None, {"by": by.name, "reason": reason})]
+            return [(Kind.RESUMED, step, {"by": by.name, "reason": reason})]
 
         return await self._say(run, body)
 

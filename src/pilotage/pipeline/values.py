@@ -140,33 +140,34 @@ def upper(text: str) -> str:
     return "\u0131".join(part.upper() for part in text.split("\u0131"))
 
 
-def to_json(value: Any) -> str:
+def to_json(value: Any, margin: str = "\n") -> str:
     """Pretty JSON. Numbers are written as JavaScript does, NaN as null."""
-    return json.dumps(_plain(value), indent=2, ensure_ascii=False)
+    deeper = margin + "  "
+    if isinstance(value, dict) and value:
+        items = [f"{_quoted(key)}: {to_json(item, deeper)}" for key, item in value.items()]
+        return "{" + deeper + f",{deeper}".join(items) + margin + "}"
+    if isinstance(value, list) and value:
+        return "[" + deeper + f",{deeper}".join(to_json(i, deeper) for i in value) + margin + "]"
+    if isinstance(value, bool) or value is None or not isinstance(value, (int, float)):
+        return _quoted(value)
+    if isinstance(value, int) and abs(value) <= _EXACT:
+        return str(value)
+    return _digits(number(value)) if math.isfinite(number(value)) else "null"
 
 
-def _plain(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: _plain(item) for key, item in value.items()}
-    if isinstance(value, list):
-        return [_plain(item) for item in value]
-    if isinstance(value, int) and not isinstance(value, bool):
-        return value if abs(value) <= _EXACT else _Verbatim(number(value))
-    if isinstance(value, float):
-        return _Verbatim(value) if math.isfinite(value) else None
-    return value
-
-
-class _Verbatim(float):
-    """`json` writes a float by its repr."""
-
-    def __repr__(self) -> str:
-        return _digits(float(self))
+def _quoted(value: Any) -> str:
+    return json.dumps(value, ensure_ascii=False)
 
 
 def from_json(text: str) -> Any:
     """JSON, and nothing that only Python takes for it. ValueError where it is none."""
-    return json.loads(text, parse_constant=_refuse)
+    return json.loads(text, parse_constant=_refuse, parse_int=_whole)
+
+
+def _whole(digits: str) -> int | float:
+    """Beyond 2^53 a number is a double, as it is for GitHub."""
+    exact = float(digits)
+    return int(digits) if abs(exact) <= _EXACT else exact
 
 
 def _refuse(word: str) -> Any:

@@ -1,0 +1,118 @@
+"""`${{ }}` in params: types that stay, texts that are never commands, names that must exist."""
+
+from __future__ import annotations
+
+import contextlib
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pilotage.domain.errors import BadInput
+from pilotage.pipeline import values
+from pilotage.pipeline.expression import evaluate, parse
+from pilotage.pipeline.template import fill
+
+CONTEXTS = {
+    "github": {"sha": "abc", "event": {"title": "$(rm -rf /); `id` ${{ github.sha }} 'x'"}},
+    "env": {"N": "1"},
+    "inputs": {"flag": True, "count": 3},
+    "steps": {"build": {"outcome": "succeeded", "outputs": {"tags": ["a", "b"], "deep": {"n": 2}}}},
+}
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("${{ inputs.flag }}", True),
+        (" ${{ inputs.count }} ", 3),
+        ("${{ steps.build.outputs.tags }}", ["a", "b"]),
+        ("${{ steps.build.outputs.deep.n }}", 2),
+        ("${{ steps.build.outcome == 'SUCCEEDED' }}", True),
+        ("n=${{ inputs.count }};${{ inputs.flag }}", "n=3;true"),
+        ("${{ github.nothing }}", ""),
+        ("a${{ github.nothing }}b", "ab"),
+        ("${{ github.sha && 'yes' || 'no' }}", "yes"),
+        ("${{ 'it''s }} here' }}", "it's }} here"),
+        ("no hole", "no hole"),
+        ("$ {{ github.sha }}", "$ {{ github.sha }}"),
+        ({"a": ["${{ env.n }}", 1, None]}, {"a": ["1", 1, None]}),
+    ],
+)
+def test_a_value_that_is_one_expression_keeps_its_type(text: object, value: object) -> None:
+    assert fill(text, CONTEXTS) == value
+
+
+def test_what_an_expression_brings_in_is_not_read_again() -> None:
+    title = CONTEXTS["github"]["event"]["title"]  # type: ignore[index]
+    assert fill("${{ github.event.title }}", CONTEXTS) == title
+    assert fill("<${{ github.event.title }}>", CONTEXTS) == f"<{title}>"
+
+
+@pytest.mark.parametrize(
+    ("text", "what", "hint"),
+    [
+        ("${{ gihub.sha }}", "no context 'gihub'", "github"),
+        ("${{ secrets.TOKEN }}", "no context 'secrets'", "known: github, env, inputs, steps"),
+        ("${{ contain('a', 'b') }}", "no function 'contain'", "contains"),
+        ("${{ always() }}", "no function 'always'", ""),
+        ("${{ github.* }}", "unexpected '* '", ""),
+        ("${{ github.sha", "not closed", ""),
+        ('${{ github["sha"] }}', "unexpected", "single quotes"),
+        ("${{ join() }}", "join does not take 0 arguments", ""),
+        ("${{ fromJSON('{') }}", "not JSON", ""),
+        ("${{ " + "!" * 60 + "true }}", "nested deeper", ""),
+        ("${{ " + "(" * 9000 + "1" + ")" * 9000 + " }}", "nested deeper", ""),
+        ("${{ '" + "a" * 22_000 + "' }}", "longer than", ""),
+    ],
+)
+def test_an_expression_that_is_none_says_why(text: str, what: str, hint: str) -> None:
+    with pytest.raises(BadInput) as caught:
+        fill(text, CONTEXTS)
+    assert what in caught.value.what
+    assert hint in caught.value.hint
+
+
+def test_it_is_known_what_an_expression_reads() -> None:
+    read = parse("steps.a-b.outputs[github.x].y == steps['q'] && format('{0}', inputs.z)").reads
+    assert set(read) == {("steps", "a-b", "outputs", ""), ("github", "x"), ("steps", "q"),
+                         ("inputs", "z")}  # fmt: skip
+
+
+json_values = st.recursive(
+    st.none() | st.booleans() | st.integers(-(2**53), 2**53) | st.text()
+    | st.floats(allow_nan=False, allow_infinity=False),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
+    max_leaves=10,
+)  # fmt: skip
+
+
+@given(json_values)
+def test_json_goes_out_and_comes_back(value: object) -> None:
+    again = evaluate(parse("fromJSON(toJSON(github.x))"), {"github": {"x": value}})
+    assert again == value
+
+
+@given(json_values, json_values)
+def test_exactly_one_of_equal_and_unequal_holds(left: object, right: object) -> None:
+    contexts = {"github": {"l": left, "r": right}}
+    equal = evaluate(parse("github.l == github.r"), contexts)
+    assert evaluate(parse("github.l != github.r"), contexts) is (not equal)
+    assert evaluate(parse("github.r == github.l"), contexts) is equal
+
+
+@given(st.text())
+def test_any_text_in_single_quotes_is_itself(text: str) -> None:
+    assert evaluate(parse("'" + text.replace("'", "''") + "'"), {}) == text
+
+
+@given(st.floats(allow_nan=True, allow_infinity=True))
+def test_a_number_as_text_means_the_number(number: float) -> None:
+    again = values.number(values.text(number))
+    assert again == pytest.approx(number, abs=1e-15, nan_ok=True)
+
+
+@given(st.text(max_size=200))
+def test_any_text_is_an_expression_or_an_error(text: str) -> None:
+    with contextlib.suppress(BadInput):
+        assert parse(text).text == text
