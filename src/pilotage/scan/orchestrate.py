@@ -250,32 +250,34 @@ class _Work:
         """Never raises but for a cancellation."""
         if each is None:
             return unavailable(choice)
-        try:
-            run = await self._run(choice, each)
-        except Exception as error:
-            why = f"it could not be run: {type(error).__name__}: {error}"
-            run = replace(unavailable(choice), outcome=Outcome.FAILED, why=visible(why))
-        self._watch.done(run)
+        installed = await self._installs[choice.scanner]
+        async with self._slots.one(each.memory):
+            try:
+                run = await self._run(choice, each, installed)
+            except Exception as error:
+                why = f"it could not be run: {type(error).__name__}: {error}"
+                run = replace(unavailable(choice), outcome=Outcome.FAILED, why=visible(why))
+            self._watch.done(run)
         return replace(run, required=choice.required)
 
-    async def _run(self, choice: Choice, each: Pass) -> ScannerRun:
+    async def _run(
+        self, choice: Choice, each: Pass, installed: Installed | PilotageError
+    ) -> ScannerRun:
         if each.target == "image" and self._ground.image is None:
             return replace(unavailable(choice), why=self._looked.no_image)
-        installed = await self._installs[choice.scanner]
         if isinstance(installed, PilotageError):
             return replace(unavailable(choice), why=visible(str(installed)))
         scanner = self._scans.scanners[choice.scanner]
         made_with = (scanner.name, each.name, installed.identity, definition(each))
         self._looked.keys.append(" ".join(made_with))
-        async with self._slots.one(each.memory):
-            self._watch.started(scanner.name, each.name)
-            wrong = await self._scans.controls.prove(
-                scanner, each, installed, sandboxed=self._ground.sandboxed, fresh=False
-            )
-            if wrong:
-                failed = replace(unavailable(choice), outcome=Outcome.FAILED, why=wrong)
-                return replace(failed, version=installed.version, coverage=each.coverage)
-            return await run_pass(scanner, each, installed, self._ground)
+        self._watch.started(scanner.name, each.name)
+        wrong = await self._scans.controls.prove(
+            scanner, each, installed, sandboxed=self._ground.sandboxed, fresh=False
+        )
+        if wrong:
+            failed = replace(unavailable(choice), outcome=Outcome.FAILED, why=wrong)
+            return replace(failed, version=installed.version, coverage=each.coverage)
+        return await run_pass(scanner, each, installed, self._ground)
 
 
 def _told(
