@@ -33,7 +33,7 @@ _BY_NAME: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("gitlab-ci", (".gitlab-ci.yml", ".gitlab-ci.yaml")),
     ("jenkinsfile", ("Jenkinsfile", "*.jenkinsfile")),
     ("helm-chart", ("Chart.yaml",)),
-    ("python-lock", ("requirements*.txt", "requirements/*.txt", "poetry.lock", "uv.lock",
+    ("python-lock", ("*[Rr]equirements*.txt", "**/requirements/*.txt", "poetry.lock", "uv.lock",
                      "Pipfile.lock", "pdm.lock", "pylock.toml")),
     ("npm-lock", ("package-lock.json", "npm-shrinkwrap.json", "yarn.lock", "pnpm-lock.yaml")),
     ("go-lock", ("go.sum",)),

@@ -10,10 +10,13 @@ import codecs
 import json
 import posixpath
 import re
+import shlex
 import tomllib
+from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
+from urllib.parse import unquote, urlsplit
 
 from packaging.requirements import InvalidRequirement, Requirement
 from packaging.utils import canonicalize_name
@@ -27,11 +30,29 @@ NOT_READ = ("yarn.lock", "pnpm-lock.yaml", "Pipfile.lock", "pdm.lock", "pylock.t
             "Gemfile.lock", "composer.lock", "Cargo.lock", "gradle.lockfile")  # fmt: skip
 """Lock files that we know of and do not read: said of each of them."""
 
-FAMILIES = ("requirements*.txt", "requirements/*.txt", "poetry.lock", "uv.lock",
+FAMILIES = ("*[Rr]equirements*.txt", "**/requirements/*.txt", "poetry.lock", "uv.lock",
             "package-lock.json", "npm-shrinkwrap.json")  # fmt: skip
 
+ARCHIVES = (".whl", ".zip", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz")
 
-ARCHIVES = (".whl", ".zip", ".tar.gz")
+_INCLUDES = ("-r", "--requirement")
+_CONSTRAINTS = ("-c", "--constraint")
+_EDITABLE = ("-e", "--editable")
+_WITH_VALUE = (*_INCLUDES, *_CONSTRAINTS, *_EDITABLE, "-i", "--index-url", "--pypi-url", "-f",
+               "--find-links", "--extra-index-url", "--no-binary", "--only-binary",
+               "--trusted-host", "--use-feature")  # fmt: skip
+_ALONE = ("--no-index", "--prefer-binary", "--require-hashes", "--pre")
+_CODING = re.compile(rb"#[^\n]*?coding[:=][ \t]*([-\w.]+)")
+_LIKE_ASCII = (
+    "utf-8",
+    "utf8",
+    "ascii",
+    "us-ascii",
+    "latin-1",
+    "iso-8859-1",
+    "iso-8859-15",
+    "cp1252",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,54 +105,70 @@ class _Requirements:
     def __init__(self, load: Load, locked: Locked) -> None:
         self._load, self._locked = load, locked
         self._open: list[tuple[str, int, Requirement]] = []
-        self._constraints: dict[str, str] = {}
-        self._seen: set[str] = set()
+        self._constraints: dict[str, list[str]] = defaultdict(list)
+        self._seen: set[tuple[str, bool]] = set()
 
     def read(self, path: str) -> None:
         """This file and all that it includes; then what only constraints pin."""
         self._file(path, constraint=False)
         for where, line, requirement in self._open:
             name = canonicalize_name(requirement.name)
-            if name in self._constraints:
-                self._pin(where, line, name, self._constraints[name])
-            else:
+            for version in self._constraints[name]:
+                self._pin(where, line, name, version)
+            if not self._constraints[name]:
                 self._locked.skip(where, f"line {line}: {name} is not pinned to one version")
 
     def _file(self, path: str, *, constraint: bool) -> None:
-        if path in self._seen:
+        if (path, constraint) in self._seen:
             return
-        self._seen.add(path)
+        self._seen.add((path, constraint))
         data = self._load(path)
         if data is None:
             self._locked.skip(path, "it is included, but not in the project")
             return
         self._locked.read.add(path)
+        for coding in filter(None, map(_CODING.match, data.split(b"\n", 2)[:2])):
+            if coding[1].decode().lower().replace("_", "-") not in _LIKE_ASCII:
+                self._locked.skip(path, "it is in an encoding that is not read")
         for number, text in _logical_lines(_text(data)):
             if text.startswith("-"):
-                self._option(path, number, text, constraint)
+                self._options(path, number, text)
             else:
                 self._requirement(path, number, text, constraint)
 
-    def _option(self, path: str, line: int, text: str, constraint: bool) -> None:
-        word, value = re.fullmatch(r"(--?[\w-]+)[= ]?\s*(.*)", text, re.DOTALL).groups()  # type: ignore[union-attr]
-        if word.startswith(("-r", "-c")) and not word.startswith("--") and len(word) > 2:
-            word, value = word[:2], text[2:].strip()
-        if word in ("-r", "--requirement", "-c", "--constraint"):
+    def _options(self, path: str, line: int, text: str) -> None:
+        """All options of a line: pip takes several, and a beginning for the whole word."""
+        try:
+            words = shlex.split(text)
+        except ValueError:
+            words = ["?"]
+        while words:
+            word, equals, value = words.pop(0).partition("=")
+            if not word.startswith("--"):  # -rFILE
+                word, equals, value = word[:2], word[2:], word[2:] + equals + value
+            if word in _WITH_VALUE and (equals or words):
+                self._option(path, line, word, value if equals else words.pop(0))
+            elif word not in _ALONE:
+                self._locked.skip(path, f"line {line}: an option that is not known")
+
+    def _option(self, path: str, line: int, word: str, value: str) -> None:
+        if word in (*_INCLUDES, *_CONSTRAINTS):
             target = posixpath.normpath(posixpath.join(posixpath.dirname(path), value))
             if "://" in value or target.startswith(("..", "/")):
                 self._locked.skip(path, f"line {line}: includes {value}, outside of the project")
-            else:
-                self._file(target, constraint=constraint or word in ("-c", "--constraint"))
-        elif word in ("-e", "--editable") and ("://" in value or "git+" in value):
+            else:  # what a constraint file includes is installed all the same
+                self._file(target, constraint=word in _CONSTRAINTS)
+        elif word in _EDITABLE and ("://" in value or "git+" in value):
             self._locked.skip(path, f"line {line}: a repository, not a version of a package")
 
     def _requirement(self, path: str, line: int, text: str, constraint: bool) -> None:
         text = re.split(r"\s--[a-z]", text, maxsplit=1)[0].strip()  # --hash, --config-settings
-        if text.startswith("."):
-            return  # the project's own code
-        if text.startswith("/") or ("@" not in text and text.endswith(ARCHIVES)):
+        place = text.partition(";")[0].partition("#")[0].rstrip().lower()
+        if text.startswith("/") or ("@" not in text and place.endswith(ARCHIVES)):
             self._locked.skip(path, f"line {line}: a file, not a version of a package")
             return
+        if text.startswith("."):
+            return  # the project's own code
         try:
             requirement = Requirement(text)
         except InvalidRequirement:
@@ -147,7 +184,7 @@ class _Requirements:
         ]
         name = canonicalize_name(requirement.name)
         if constraint:
-            self._constraints.update({name: exact[0]} if exact else {})
+            self._constraints[name] += exact[:1]
         elif exact:
             self._pin(path, line, name, exact[0])
         else:
@@ -158,23 +195,28 @@ class _Requirements:
 
 
 def _logical_lines(text: str) -> Iterator[tuple[int, str]]:
-    """Lines joined at a backslash, without comments, with the number of their first line."""
-    start, joined = 0, ""
-    for number, line in enumerate(text.split("\n"), 1):
-        start = start or number
-        line = re.sub(r"(^|\s)#.*$", "", line.rstrip("\r"))
-        joined += " " + line.removesuffix("\\")
-        if line.endswith("\\"):
+    """As pip joins and ends lines, without comments, with the number of their first line."""
+    start, joined, number = 0, "", 1
+    for line in text.splitlines(keepends=True):  # a form feed ends a line too
+        here, number = number, number + line.endswith(("\n", "\r"))
+        line = line.splitlines()[0]
+        start = start or here
+        comment = re.match(r"\s*#", line)
+        if line.endswith("\\") and not comment:
+            joined += line.strip("\\")
             continue
-        if joined.strip():
-            yield start, joined.strip()
+        whole = re.sub(r"(^|\s)\s*#.*$", "", joined + (" " if comment else "") + line).strip()
+        if whole:
+            yield start, whole
         start, joined = 0, ""
-    if joined.strip():
-        yield start, joined.strip()
+    if whole := re.sub(r"(^|\s)\s*#.*$", "", joined).strip():
+        yield start, whole
 
 
 def _text(data: bytes) -> str:
     for mark, encoding in (
+        (codecs.BOM_UTF32_LE, "utf-32"),
+        (codecs.BOM_UTF32_BE, "utf-32"),
         (codecs.BOM_UTF8, "utf-8-sig"),
         (codecs.BOM_UTF16_LE, "utf-16"),
         (codecs.BOM_UTF16_BE, "utf-16"),
@@ -223,12 +265,24 @@ def _npm(path: str, data: bytes, locked: Locked) -> None:
         at = start.start(1)
         lines.setdefault(start[1], line + 1)
     for folder, entry in document["packages"].items():
-        if "node_modules/" not in folder or entry.get("link"):
-            continue  # the project's own code
         name = str(entry.get("name") or folder.rpartition("node_modules/")[2])
-        resolved = str(entry.get("resolved") or "")
-        if "version" not in entry or resolved.startswith(("git", "file:")):
+        resolved, found = str(entry.get("resolved") or ""), str(entry.get("version") or "")
+        if "node_modules/" not in folder or (entry.get("link") and ":" not in resolved):
+            continue  # the project's own code
+        if not found or (resolved and not _is_of(name, found, resolved)):
             locked.skip(path, f"{name} comes from {resolved or 'nowhere'}, not from a registry")
         else:
-            found = str(entry["version"])
             locked.pins.append(Pin("npm", name, found, path, lines.get(folder)))
+
+
+def _is_of(name: str, version: str, address: str) -> bool:
+    """Whether a registry's address is that of this version: npm installs what lies there, whatever
+    name and version stand beside it. GitHub's registry has its own form of address."""
+    parts = urlsplit(address)
+    at, plain = unquote(parts.path), version.partition("+")[0]
+    files = {f"/{name}/-/{base}-{plain}.tgz" for base in (name, name.rpartition("/")[2])}
+    return (
+        parts.scheme in ("http", "https")
+        and "/../" not in at
+        and (at.endswith(tuple(files)) or ("/-/" not in at and f"/{name}/{plain}/" in at))
+    )

@@ -1,0 +1,88 @@
+"""Ways in which a repository has hidden a weakness from us, each through the whole engine with the
+real scanner. What is hidden must be found or said to be unread: never a scan that passes."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+
+from pilotage import shelf
+from pilotage.config import cache_folder
+from pilotage.domain.scan import Scan
+from pilotage.domain.verdict import Ruling
+from pilotage.scan.control import Controls
+from pilotage.scan.environment import Environments
+from pilotage.scan.orchestrate import ScanRequest, Scans
+from pilotage.scan.scanner import Scanner
+from scan.conftest import Commit
+
+SHELF = shelf.parts("pilotage.scanners", Scanner)
+CACHE = cache_folder(os.environ)
+ADVISORIES = Path(__file__).parents[2] / "examples" / "01-first-gate" / "advisories"
+OLD = "jinja2==2.4.1\n"
+
+
+async def scan(source: Path, *scanners: str) -> Scan:
+    scans = Scans(SHELF, Environments(CACHE), Controls(CACHE))
+    return await scans.scan(ScanRequest(source, scanners=scanners))
+
+
+REQUIREMENTS: Mapping[str, Mapping[str, str | bytes]] = {
+    "a-lone-carriage-return": {"requirements.txt": f"# harmless\r{OLD}"},
+    "a-form-feed": {"requirements.txt": f"# harmless\f{OLD}"},
+    "a-line-separator": {"requirements.txt": f"# harmless\u2028{OLD}"},
+    "utf-7": {"requirements.txt": b"# coding: utf-7\n# +AAo-jinja2+AD0APQ-2.4.1\n"},
+    "half-an-option": {"requirements.txt": "--requirem base.in\n", "base.in": OLD},
+    "a-second-option": {"requirements.txt": "--pre -r base.in\n", "base.in": OLD},
+    "a-backslash-in-a-comment": {"requirements.txt": f"-f x \\\\ # \\ \n{OLD}"},
+    "constraint-and-requirement": {"requirements.txt": "-c base.in\n-r base.in\n", "base.in": OLD},
+    "included-by-a-constraint": {
+        "requirements.txt": "-c a.in\n", "a.in": "-r base.in\n", "base.in": OLD,
+    },
+    "constrained-twice": {
+        "requirements.txt": "-c base.in\njinja2\n",
+        "base.in": f"{OLD.strip()}; python_version > '3'\njinja2==3.1.6; python_version < '3'\n",
+    },
+    "a-wheel-of-its-own": {"requirements.txt": "./lib/jinja2-2.4.1-py2.py3-none-any.whl # ok\n"},
+    "a-folder-below": {"backend/requirements/base.txt": OLD},
+    "another-name": {"dev-requirements.txt": OLD},
+    "a-capital": {"Requirements.txt": OLD},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("files", REQUIREMENTS.values(), ids=REQUIREMENTS.keys())
+async def test_what_pip_would_install_is_seen(
+    files: Mapping[str, str | bytes], commit: Commit, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PILOTAGE_ADVISORIES", str(ADVISORIES))
+    seen = await scan(commit(files), "osv")
+    assert seen.verdict.ruling in (Ruling.FAIL, Ruling.INCOMPLETE)
+    assert seen.findings or seen.unread
+
+
+LODASH = "https://registry.npmjs.org/lodash/-/lodash-4.17.15.tgz"
+
+
+@pytest.mark.parametrize(
+    "entry",
+    [
+        f'"version": "4.17.15", "resolved": "{LODASH}"',
+        f'"name": "harmless", "version": "4.17.15", "resolved": "{LODASH}"',
+        f'"version": "4.17.21", "resolved": "{LODASH}"',
+        f'"version": "4.17.21", "resolved": "{LODASH}?/lodash/-/lodash-4.17.21.tgz"',
+        f'"version": "4.17.15", "link": true, "resolved": "{LODASH}"',
+        '"version": "4.17.21", "resolved": "https://example.org/lodash.tgz"',
+    ],
+    ids=["plain", "name", "version", "query", "link", "address"],
+)
+async def test_what_npm_would_install_is_seen(
+    entry: str, commit: Commit, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PILOTAGE_ADVISORIES", str(ADVISORIES))
+    text = '{"lockfileVersion": 3, "packages": {"node_modules/lodash": {%s}}}' % entry
+    seen = await scan(commit({"package-lock.json": text}), "osv")
+    assert seen.verdict.ruling in (Ruling.FAIL, Ruling.INCOMPLETE)
+    assert seen.findings or seen.unread
