@@ -15,6 +15,7 @@ from pilotage.domain.call import Outcome, Progress, silent
 from pilotage.domain.errors import BadInput
 from pilotage.domain.finding import ScanType
 from pilotage.domain.verdict import Ruling
+from pilotage.process.sandbox import unusable
 from pilotage.scan.control import Controls, docker_archive
 from pilotage.scan.environment import Environments, Installed
 from pilotage.scan.orchestrate import ScanRequest, Scans
@@ -239,3 +240,23 @@ async def test_a_cancelled_wait_gives_its_place_back() -> None:
         await asyncio.gather(waits, return_exceptions=True)
     async with asyncio.timeout(1), slots.one(1):
         pass
+
+
+async def test_a_scan_without_a_sandbox_says_so(project: Path) -> None:
+    settings = config.read()
+    environments = Environments(settings.cache, settings.programs)
+    engine = Scans({"ruff": SHELF["ruff"]}, environments, Controls(settings.cache), sandbox=False)
+    scan = await engine.scan(ScanRequest(project, scanners=("ruff",)))
+    assert scan.runs[0].complete
+    assert any("without a sandbox" in note for note in scan.notes)
+
+
+@pytest.mark.skipif(bool(unusable()), reason="no sandbox here")
+async def test_a_program_of_the_users_own_runs_in_the_sandbox(project: Path) -> None:
+    settings = config.read()
+    made = await Environments(settings.cache).ensure(SHELF["bandit"], silent)
+    environments = Environments(settings.cache, {"bandit": made.program[0]})
+    engine = Scans({"bandit": SHELF["bandit"]}, environments, Controls(settings.cache))
+    scan = await engine.scan(ScanRequest(project, scanners=("bandit",)))
+    assert scan.runs[0].complete, scan.runs[0].why
+    assert not any("sandbox" in note for note in scan.notes)

@@ -167,7 +167,15 @@ async def _own(scanner: Scanner, path: Path) -> Installed:
     identity = f"{scanner.name}-own-{hashlib.sha256(repr(marks).encode()).hexdigest()[:16]}"
     program = (str(path),)
     version = await _version(scanner, program)
-    return Installed(program, version, f"{path} (your own)", identity, None, prefixes(path))
+    folder = _packages(path)
+    reads = (*prefixes(path), *((folder,) if folder else ()))
+    return Installed(program, version, f"{path} (your own)", identity, folder, reads)
+
+
+def _packages(program: Path) -> Path | None:
+    """The folder whose node_modules holds it: there its plug-ins are, as in our environment."""
+    resolved = program.resolve()
+    return next((at.parent for at in resolved.parents if at.name == "node_modules"), None)
 
 
 async def _version(scanner: Scanner, program: tuple[str, ...]) -> str:
