@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from uv import find_uv_bin
 
 from pilotage.domain.call import Outcome, ToolResult
 
@@ -187,10 +188,10 @@ async def test_an_interpreter_of_the_caller_brings_its_own_packages(
     write(project, test_app_py="import helper\ndef test_it(): assert helper.VALUE == 7\n")
     assert (await run()).outcome is Outcome.FAILED
     process = await asyncio.create_subprocess_exec(
-        *("uv", "venv", "-q", str(project / ".venv")), env={**os.environ, "UV_PYTHON": ""}
+        *(find_uv_bin(), "venv", "-q", str(project / ".venv")), env={**os.environ, "UV_PYTHON": ""}
     )
     assert await process.wait() == 0
-    install = ("uv", "pip", "install", "-q", "--python", str(project / ".venv/bin/python"))
+    install = (find_uv_bin(), "pip", "install", "-q", "--python", str(project / ".venv/bin/python"))
     process = await asyncio.create_subprocess_exec(*install, "pytest")
     assert await process.wait() == 0
     site = next((project / ".venv").glob("lib/python3*/site-packages"))
