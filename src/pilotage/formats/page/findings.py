@@ -174,7 +174,9 @@ def _told(finding: Finding) -> Markup:
             tag("summary", _short(what(finding)), " ", tag("code", finding.rule, class_="quiet")),
             tag("dl", *facts),
         ),
-        tag("div", mended, class_="mended") if mended else joined(),
+        tag("div", mended, class_="mended" if mended.startswith("fixed") else "quiet")
+        if mended
+        else joined(),
     )
 
 
