@@ -82,7 +82,63 @@ async def test_what_npm_would_install_is_seen(
     entry: str, commit: Commit, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("PILOTAGE_ADVISORIES", str(ADVISORIES))
-    text = '{"lockfileVersion": 3, "packages": {"node_modules/lodash": {%s}}}' % entry
+    text = '{"lockfileVersion": 3, "packages": {"node_modules/lodash": {' + entry + "}}}"
     seen = await scan(commit({"package-lock.json": text}), "osv")
     assert seen.verdict.ruling in (Ruling.FAIL, Ruling.INCOMPLETE)
     assert seen.findings or seen.unread
+
+
+KEY = "aws_key = AKIA" + "Q3EGRJZX6WVTNP2K\n"
+SHELL = "import os\nos.system(input())\n"
+BUCKET = 'resource "aws_s3_bucket" "b" {\n  bucket = "b"\n  acl    = "public-read"\n}\n'
+IMAGE = "FROM debian:12\nUSER root\n"
+FLOW = (
+    "on: issues\npermissions: {}\njobs:\n  a:\n    runs-on: ubuntu-latest\n    steps:\n"
+    '      - run: echo "${{ github.event.issue.title }}"\n'
+)
+NAMES: Mapping[str, tuple[str, str, str, str]] = {
+    "capital-suffix": ("app.PY", SHELL, "bandit", "B605"),
+    "script-without-suffix": ("bin/run", f"#!/usr/bin/env python3\n{SHELL}", "ruff", "S605"),
+    "capital-javascript": ("app.JS", "eval(process.argv[2]);\n", "eslint", "no-eval"),
+    "capital-terraform": ("main.TF", BUCKET, "trivy", "AWS-0092"),
+    "a-dockerfile-with-a-dash": ("Dockerfile-prod", IMAGE, "hadolint", "DL3002"),
+    "capital-dockerfile": ("DOCKERFILE", IMAGE, "trivy", "DS-0002"),
+}
+
+
+@pytest.mark.parametrize(("name", "text", "scanner", "rule"), NAMES.values(), ids=NAMES.keys())
+async def test_a_name_that_a_scanner_does_not_know_hides_nothing(
+    name: str, text: str, scanner: str, rule: str, commit: Commit
+) -> None:
+    seen = await scan(commit({name: text}), scanner)
+    assert (rule, name) in {(each.rule, each.location.path) for each in seen.findings}
+
+
+LINKS: Mapping[str, tuple[str, str, str, str]] = {
+    "dockerfile": ("Dockerfile", IMAGE, "hadolint", "DL3002"),
+    "workflow": (".github/workflows/ci.yml", FLOW, "zizmor", "template-injection"),
+    "terraform": ("main.tf", BUCKET, "trivy", "AWS-0092"),
+    "python": ("app.py", SHELL, "ruff", "S605"),
+    "requirements": ("requirements.txt", OLD, "osv", "GHSA-462w-v97r-4m45"),
+}
+
+
+@pytest.mark.parametrize(("name", "text", "scanner", "rule"), LINKS.values(), ids=LINKS.keys())
+async def test_what_a_link_leads_to_is_read_under_its_name(
+    name: str, text: str, scanner: str, rule: str, commit: Commit, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PILOTAGE_ADVISORIES", str(ADVISORIES))
+    repo = commit({"content": text})
+    (repo / name).parent.mkdir(parents=True, exist_ok=True)
+    (repo / name).symlink_to(repo / "content")
+    seen = await scan(repo, scanner)
+    assert (rule, name) in {(each.rule, each.location.path) for each in seen.findings}
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "utf-16-be", "utf-32", "utf-8-sig"])
+async def test_an_encoding_hides_no_secret(encoding: str, commit: Commit) -> None:
+    repo = commit({"a.ini": KEY.encode(encoding), "b.txt": "some text to count\n"})
+    seen = await scan(repo, "gitleaks", "trivy")
+    found = next(each for each in seen.findings if each.location.path == "a.ini")
+    assert found.location.line == 1
+    assert "trivy" in (found.scanner, *found.also)

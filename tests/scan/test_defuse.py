@@ -83,14 +83,6 @@ def test_a_template_cannot_ask_in_its_metadata() -> None:
     assert [s.line for s in found] == [5, 8]
 
 
-@pytest.mark.parametrize("encoding", ["utf-16-le", "utf-16-be"])
-def test_utf16_with_a_mark_is_defused_too(encoding: str) -> None:
-    data = "\ufeffa: 1 # checkov:skip=CKV_1\nname: 安全\n# nosec".encode(encoding)
-    safe, found = defuse("a.yaml", data)
-    assert safe.decode(encoding) == "\ufeffa: 1 # ch3ckov:skip=CKV_1\nname: 安全\n# n0sec"
-    assert [s.line for s in found] == [1, 3]
-
-
 def test_a_nul_byte_does_not_make_source_binary() -> None:
     safe, found = defuse("a.js", b"/*\0*/ eval(x) // eslint-disable-line")
     assert b"eslint-disable" not in safe

@@ -78,9 +78,10 @@ def kind_of(name: str, parent: str, folder: bool) -> Kind:
     return Kind.PLAIN
 
 
-def alias(name: str, path: str) -> str:
-    """Another name for `name`, which stands at `path`: plain ASCII where it was hostile, and
-    marked with a digest of the whole path so that it is the same in every scan."""
+def alias(name: str, path: str, as_suffix: str = "") -> str:
+    """Another name for `name`, which stands at `path`: plain ASCII where it was hostile, marked
+    with a digest of the whole path so that it is the same in every scan, and with its own suffix
+    or the one that is given."""
     mark = hashlib.sha256(os.fsencode(path)).hexdigest()[:8]
     safe = "".join(char if _harmless(char) else "_" for char in name)
     if safe.startswith("-"):
@@ -88,6 +89,10 @@ def alias(name: str, path: str) -> str:
     stem, dot, suffix = safe.rpartition(".")
     if not stem or len(suffix) > 16:
         stem, dot, suffix = safe, "", ""
+    if as_suffix:
+        if suffix.lower() != as_suffix:
+            stem = safe
+        dot, suffix = ".", as_suffix
     while len(os.fsencode(stem)) > _LONGEST:
         stem = stem[:-1]
     return f"{stem}~{mark}{dot}{suffix}"

@@ -15,6 +15,7 @@ from pilotage.domain.text import visible
 from pilotage.scan.aliases import Kind, alias, kind_of
 from pilotage.scan.defuse import defuse
 from pilotage.scan.listing import CACHES, ENVIRONMENTS, Listing, some
+from pilotage.scan.plain import as_utf8, suffix_of
 
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
@@ -188,13 +189,14 @@ class _Copier:
                 f"has {about.st_size >> 20} MiB, more than the {self.limits.file >> 20} MiB "
                 "that are read of one file",
             )
-        elif (
-            len(self.copied.files) >= self.limits.files
-            or self.copied.bytes + about.st_size > self.limits.total
-        ):
+        elif self._is_full(about.st_size):
             self.over += 1
         else:
             self._file(fd, name, path, staged)
+
+    def _is_full(self, size: int) -> bool:
+        files, total = len(self.copied.files), self.copied.bytes + size
+        return files >= self.limits.files or total > self.limits.total
 
     def _file(self, fd: int, name: str, path: str, staged: str) -> None:
         try:
@@ -205,27 +207,33 @@ class _Copier:
         if data is None:
             self.copied.leave(path, "changed while it was read")
             return
-        given = self._given(name, path, staged, folder=False)
+        text = as_utf8(data)
+        given = self._given(name, path, staged, suffix=suffix_of(name, text))
         if given is None:
             return
-        safe, found = defuse(self.copied.aliases.get(given, given), data)
-        out = os.open(self.target / given, _NEW, 0o600)
-        with open(out, "wb") as file:
-            file.write(safe)
-            os.fchmod(out, 0o444)
-        self.copied.files[given] = path
-        self.copied.bytes += len(data)
+        safe, found = defuse(self.copied.aliases.get(given, given), text)
+        self._write(given, path, safe)
         self.copied.suppressions += found
         self.copied.hashes[path] = hashlib.sha256(data).hexdigest()
 
-    def _given(self, name: str, path: str, staged: str, *, folder: bool) -> str | None:
+    def _write(self, given: str, path: str, data: bytes) -> None:
+        out = os.open(self.target / given, _NEW, 0o600)
+        with open(out, "wb") as file:
+            file.write(data)
+            os.fchmod(out, 0o444)
+        self.copied.files[given] = path
+        self.copied.bytes += len(data)
+
+    def _given(
+        self, name: str, path: str, staged: str, *, folder: bool = False, suffix: str = ""
+    ) -> str | None:
         """The staged name of what is called `name`, recorded with the name to report."""
         kind = kind_of(name, path.rpartition("/")[0], folder)
         plain = f"{staged}/{name}" if staged else name
-        given, tries = plain, 0
-        while kind is not Kind.PLAIN or given in self.names:
-            other = alias(name, f"{path}\0{tries}" if tries else path)
-            given, kind, tries = f"{staged}/{other}" if staged else other, Kind.PLAIN, tries + 1
+        given, tries, other = plain, 0, bool(suffix) or kind is not Kind.PLAIN
+        while other or given in self.names:
+            another = alias(name, f"{path}\0{tries}" if tries else path, suffix)
+            given, other, tries = f"{staged}/{another}" if staged else another, False, tries + 1
         if len(os.fsencode(given)) > _LONGEST_PATH:
             self.copied.leave(path, f"has a path longer than {_LONGEST_PATH} bytes")
             return None
@@ -241,7 +249,8 @@ class _Copier:
         return given
 
     def _link(self, path: str, staged: str, goals: Mapping[str, str]) -> None:
-        """Keep a link that ends at something staged; say which one leads out of the tree."""
+        """Keep a link to a staged folder, copy a staged file for a link to it (scanners go by the
+        name, and some pass over links); say which one leads out of the tree."""
         end = os.path.realpath(self.source / path)
         inside = os.path.relpath(end, self.source)
         if inside == ".." or inside.startswith("../"):
@@ -249,12 +258,24 @@ class _Copier:
             return
         goal = goals.get(inside)
         own = path == inside or path.startswith(inside + "/") or inside == "."
-        given = self._given(path.rpartition("/")[2], path, staged, folder=False)
-        if goal is None or own or given is None:
+        if goal is None or own:
             self.copied.dangling.append(path)
             return
-        here = os.path.dirname(given) or "."
-        os.symlink(os.path.relpath(goal, here), self.target / given)
+        name, data = path.rpartition("/")[2], b""
+        is_file = goal in self.copied.files
+        if is_file:
+            if self._is_full((self.target / goal).stat().st_size):
+                self.over += 1
+                return
+            data = (self.target / goal).read_bytes()
+        given = self._given(name, path, staged, suffix=suffix_of(name, data))
+        if given is None:
+            return
+        if is_file:
+            self._write(given, path, data)
+        else:
+            here = os.path.dirname(given) or "."
+            os.symlink(os.path.relpath(goal, here), self.target / given)
         self.copied.hashes[path] = "->" + inside
 
 

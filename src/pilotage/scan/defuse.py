@@ -69,17 +69,10 @@ _MOST = 1000  # records a file; all of its words are defused
 def defuse(path: str, data: bytes) -> tuple[bytes, tuple[Suppression, ...]]:
     """The same bytes with every such word defused, and what they were. Lengths never change.
 
-    A file that starts as an archive, an image or a program is left as it is. UTF-16 with a byte
-    order mark is read as what it is, since YAML parsers do so too.
+    A file that starts as an archive, an image or a program is left as it is.
     """
     if data.startswith(_MAGIC):
         return data, ()
-    if data.startswith((b"\xff\xfe", b"\xfe\xff")):
-        return _defuse_utf16(path, data)
-    return _defuse_bytes(path, data)
-
-
-def _defuse_bytes(path: str, data: bytes) -> tuple[bytes, tuple[Suppression, ...]]:
     lower = data.lower()
     spans = sorted(set(_spans(lower)), key=lambda span: (span[0], -span[1]))
     if not spans:
@@ -116,24 +109,6 @@ def _blunt(changed: bytearray, start: int, end: int) -> None:
         if digit is not None:
             changed[index] = ord(digit)
             return
-
-
-def _defuse_utf16(path: str, data: bytes) -> tuple[bytes, tuple[Suppression, ...]]:
-    """Work on the text's UTF-16 units, so that not even a lone surrogate moves."""
-    high = 1 if data.startswith(b"\xff\xfe") else 0  # the offset of the byte that is 0 for ASCII
-    whole = len(data) & ~1
-    low = data[1 - high : whole : 2]
-    narrow = bytes(
-        char if not data[2 * i + high] else 0x1A for i, char in enumerate(low)
-    )  # what is not Latin-1 cannot be part of a word
-    blunted, found = _defuse_bytes(path, narrow)
-    if not found:
-        return data, ()
-    changed = bytearray(data)
-    for index, (before, after) in enumerate(zip(narrow, blunted, strict=True)):
-        if before != after:
-            changed[2 * index + 1 - high] = after
-    return bytes(changed), found
 
 
 def _suppression(path: str, line: int, data: bytes, start: int, end: int) -> Suppression:
