@@ -325,19 +325,20 @@ TRIVY = Scanner(
         Pass(
             "terraform", ScanType.INFRASTRUCTURE, ("*.tf", "*.tf.json"), parse_terraform,
             Control({"main.tf": BUCKET}, "AWS-0092"), Coverage.LISTED,
-            _config(("terraform",), "--debug"), RAN,
+            _config(("terraform",), "--debug"), RAN, cost=2.5,
         ),
         Pass(
             "config", ScanType.INFRASTRUCTURE, ("*.yaml", "*.yml", "*.json", "*.template"),
             parse_config, Control({"pod.yaml": POD}, "KSV-0017"), Coverage.NONE,
             _config(("kubernetes", "helm", "cloudformation", "azure-arm", "ansible")), RAN,
+            cost=2.5,
         ),
         Pass(
             "dockerfile", ScanType.CONTAINER,
             ("Dockerfile", "Dockerfile.*", "*.Dockerfile", "*.dockerfile", "Containerfile",
              "Containerfile.*", "*.Containerfile"),
             parse, Control({"Dockerfile": "FROM alpine:3.19\nUSER root\n"}, "DS-0002"),
-            Coverage.LISTED, _config(("dockerfile",)), RAN,
+            Coverage.LISTED, _config(("dockerfile",)), RAN, cost=2.5,
         ),
         Pass(
             "secret", ScanType.SECRET, ("*",), parse_secrets,
