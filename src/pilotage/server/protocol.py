@@ -82,6 +82,8 @@ class Protocol:
         """One HTTP request of `by`, whose address was checked. A session belongs to who opened
         it: with another key it is not found."""
         scope[BY] = by
+        # White space around a value is no part of it (RFC 9110, 5.5); the SDK compares values.
+        scope["headers"] = [(name, value.strip(b" \t")) for name, value in scope["headers"]]
         scope["user"] = self._user(by)
         if scope["method"] == "POST":
             body = await read_body(head, receive)
