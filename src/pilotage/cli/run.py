@@ -7,7 +7,6 @@ import asyncio
 import os
 import signal
 import sys
-import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,9 +19,9 @@ from pilotage.ci.job import Job
 from pilotage.ci.platform import Platform
 from pilotage.cli import summary, terminal
 from pilotage.cli.door import Door, open_door
-from pilotage.domain.call import Progress
+from pilotage.domain.call import Outcome, Report
 from pilotage.domain.ci import Context
-from pilotage.domain.errors import BadInput
+from pilotage.domain.errors import BadInput, Unavailable
 from pilotage.domain.pipeline import Pipeline
 from pilotage.domain.text import visible
 from pilotage.pipeline import load
@@ -32,7 +31,6 @@ from pilotage.pipeline.prepare import variables_read
 from pilotage.pipeline.tell import problem_line
 from pilotage.tool.roots import roots
 
-QUIET_SECONDS = 10.0
 INTERRUPTED = 130
 
 
@@ -77,13 +75,16 @@ async def _run(
         tools: Catalogue = door.app.runs.tools if door.app is not None else {}
         pipeline = _pipeline(arguments.file, document, tools, local=door.app is not None)
         asked = _asked(document.value, pipeline, arguments.input, place.context)
-        screen = _Screen()
-        answer = await _call(door, asked, arguments.key, screen)
+        with terminal.progress() as report:
+            answer = await _call(door, asked, arguments.key, report)
         if door.app is not None:
             await door.app.runs.close()
     if answer is None:
         print("interrupted; the run goes on at the server", file=sys.stderr)
         return INTERRUPTED
+    if "run" not in answer:
+        kind = Unavailable if answer["outcome"] == Outcome.UNAVAILABLE else BadInput
+        raise kind(answer["error"], answer.get("hint", ""))
     for text in summary.reports(answer):
         terminal.show(text)
     print(summary.table(answer))
@@ -131,11 +132,11 @@ def _asked(
 
 
 async def _call(
-    door: Door, asked: Mapping[str, Any], key: str | None, screen: _Screen
+    door: Door, asked: Mapping[str, Any], key: str | None, report: Report
 ) -> dict[str, Any] | None:
     """The answer; None where a signal came and the run is somebody else's to end."""
     loop = asyncio.get_running_loop()
-    call = asyncio.ensure_future(door.call("pipeline_orchestrator", asked, screen.hear, key))
+    call = asyncio.ensure_future(door.call("pipeline_orchestrator", asked, report, key))
     ending: set[asyncio.Task[Any]] = set()
 
     def interrupt() -> None:
@@ -151,43 +152,7 @@ async def _call(
 
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, interrupt)
-    beat = asyncio.ensure_future(screen.beat())
     try:
         return await call
     except asyncio.CancelledError:
         return None
-    finally:
-        beat.cancel()
-        screen.clear()
-
-
-class _Screen:
-    """Lines as they come, on standard error. What lasts is counted: on a terminal in one line that
-    moves, elsewhere by a line every QUIET_SECONDS."""
-
-    def __init__(self) -> None:
-        self._began = self._last = time.monotonic()
-        self._moves = sys.stderr.isatty()
-        self._far = ""
-
-    def hear(self, news: Progress) -> None:
-        self.clear()
-        seconds = time.monotonic() - self._began
-        print(f"{seconds:7.1f} s  {visible(news.message)}", file=sys.stderr, flush=True)
-        self._last = time.monotonic()
-        if news.total:
-            self._far = f"{news.done:g} of {news.total:g} steps done"
-
-    async def beat(self) -> None:
-        while True:
-            await asyncio.sleep(1 if self._moves else QUIET_SECONDS)
-            now = time.monotonic()
-            if self._moves:
-                sys.stderr.write(f"\r\x1b[K{now - self._began:7.1f} s  ... {self._far}")
-                sys.stderr.flush()
-            elif now - self._last >= QUIET_SECONDS:
-                print(f"{now - self._began:7.1f} s  ... {self._far}", file=sys.stderr, flush=True)
-
-    def clear(self) -> None:
-        if self._moves:
-            sys.stderr.write("\r\x1b[K")

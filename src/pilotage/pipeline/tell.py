@@ -43,7 +43,7 @@ class Teller:
         seconds = (event.at - self._began.get(str(event.step), event.at)) / 1e6
         error = f": {event.body['error']}" if event.body.get("error") else ""
         outcome = str(event.body["outcome"]).replace("_", " ")
-        return f"{event.step}: {outcome} after {seconds:.1f} s{error}"
+        return f"{outcome} {event.step} after {seconds:.1f} s{error}"
 
 
 def _said(event: Event) -> list[str]:
@@ -52,16 +52,16 @@ def _said(event: Event) -> list[str]:
 
 def _judged(event: Event) -> list[str]:
     reason = f": {event.body['reason']}" if event.body.get("reason") else ""
-    step = f"{event.step}: " if event.step else ""
-    return [f"{step}{event.kind} by {event.body['by']}{reason}"]
+    step = f" {event.step}" if event.step else ""
+    return [f"{event.kind}{step} by {event.body['by']}{reason}"]
 
 
 _TEXT: Mapping[Kind, Callable[[Event], list[str]]] = {
     Kind.CREATED: lambda e: [f"pipeline {e.body['pipeline']['name']}"],
     Kind.TAKEN: lambda e: [f"driven by process {e.body['pid']}"],
-    Kind.STARTED: lambda e: [f"{e.step}: started"],
-    Kind.SKIPPED: lambda e: [f"{e.step}: skipped, since {e.body['why']}"],
-    Kind.PARKED: lambda e: [f"{e.step}: waits for a person, since {e.body['why']}"],
+    Kind.STARTED: lambda e: [f"started {e.step}"],
+    Kind.SKIPPED: lambda e: [f"skipped {e.step}, since {e.body['why']}"],
+    Kind.PARKED: lambda e: [f"waiting for a person in {e.step}, since {e.body['why']}"],
     Kind.STOPPING: lambda e: [f"stopping: {e.body['why']}"],
     Kind.ENDED: lambda e: [f"run {e.body['outcome']}".replace("_", " ")],
     Kind.SAID: _said,
