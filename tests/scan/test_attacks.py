@@ -17,7 +17,7 @@ from pilotage.scan.control import Controls
 from pilotage.scan.environment import Environments
 from pilotage.scan.orchestrate import ScanRequest, Scans
 from pilotage.scan.scanner import Scanner
-from scan.conftest import Commit
+from scan.conftest import Commit, run_git, write
 
 SHELF = shelf.parts("pilotage.scanners", Scanner)
 CACHE = cache_folder(os.environ)
@@ -142,3 +142,23 @@ async def test_an_encoding_hides_no_secret(encoding: str, commit: Commit) -> Non
     found = next(each for each in seen.findings if each.location.path == "a.ini")
     assert found.location.line == 1
     assert "trivy" in (found.scanner, *found.also)
+
+
+@pytest.mark.parametrize("where", [".", "inner"])
+async def test_a_repository_that_ignores_all_of_itself_is_read(where: str, commit: Commit) -> None:
+    repo = commit({})
+    folder = repo / where
+    run_git(repo, "init", "-q", where)
+    write(folder, {".gitignore": "*\n", "app.py": SHELL})
+    seen = await scan(repo, "bandit")
+    assert [each.rule for each in seen.findings] == ["B605"]
+
+
+async def test_an_index_that_forgets_what_is_committed_hides_nothing(commit: Commit) -> None:
+    repo = commit({"app.py": SHELL, "other.py": "x = 1\n", "gone.py": "x = 1\n"})
+    write(repo, {".gitignore": "app.py\n"})
+    run_git(repo, "rm", "-q", "--cached", "app.py")
+    run_git(repo, "rm", "-q", "gone.py")
+    seen = await scan(repo, "bandit")
+    assert [each.rule for each in seen.findings] == ["B605"]
+    assert not any("gone.py" in note for note in seen.notes)

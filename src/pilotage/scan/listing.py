@@ -80,12 +80,14 @@ async def _list(listing: Listing, source: Path, prefix: str, top: Path) -> None:
         return
     tracked, links = _tracked(staged.stdout)
     untracked = _names(others.stdout)
-    if folder != top and not tracked and not links and not untracked:
+    if not tracked and not links and not untracked:
         listing.walked.add(prefix)
         listing.notes.append(
-            f"the git repository around {_shown(prefix)} ignores it: every file was taken"
+            f"the git repository of {_shown(prefix)} ignores all of it: every file was taken"
         )
         return
+    committed = await git("ls-tree", "-r", "-z", "HEAD", folder=folder, top=top)
+    tracked |= {n for n in _tracked(committed.stdout)[0] if os.path.lexists(folder / n)}
     at = prefix + "/" if prefix else ""
     listing.wanted |= {at + name for name in tracked}
     listing.wanted |= {at + name for name in untracked if not name.endswith("/")}
