@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import stat
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -22,6 +22,7 @@ _FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
 _NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 _LONGEST_PATH = 1024
 _MOST_UNREAD = 1000
+_MOST_WORDS = 20_000
 _TRIES = 3
 
 
@@ -52,6 +53,7 @@ class Copied:
     hashes: dict[str, str] = field(default_factory=dict)
     made: list[Path] = field(default_factory=list)
     dropped: int = 0
+    words_dropped: int = 0
 
     def notes(self) -> list[str]:
         """What was left out on purpose, in sentences."""
@@ -62,6 +64,8 @@ class Copied:
             said.append(f"symbolic links to nothing that was staged: {some(self.dangling)}")
         if self.missing:
             said.append(f"tracked, but not in the work tree: {some(self.missing)}")
+        if self.words_dropped:
+            said.append(f"{self.words_dropped} more words that silence scanners are not listed")
         return said
 
     def digest(self) -> str:
@@ -78,6 +82,12 @@ class Copied:
             self.unread.append(Unread(visible(path), why))
         else:
             self.dropped += 1
+
+    def record(self, found: Sequence[Suppression]) -> None:
+        """Keep so many words in all; one that is not kept suppresses nothing."""
+        room = max(0, _MOST_WORDS - len(self.suppressions))
+        self.suppressions += found[:room]
+        self.words_dropped += len(found[room:])
 
     def unlock(self) -> None:
         """Make the folders writable again, so that they can be removed."""
@@ -213,7 +223,7 @@ class _Copier:
             return
         safe, found = defuse(self.copied.aliases.get(given, given), text)
         self._write(given, path, safe)
-        self.copied.suppressions += found
+        self.copied.record(found)
         self.copied.hashes[path] = hashlib.sha256(data).hexdigest()
 
     def _write(self, given: str, path: str, data: bytes) -> None:
@@ -239,7 +249,7 @@ class _Copier:
             return None
         self.names.add(given)
         if kind_of(name, path.rpartition("/")[0], folder) is Kind.CONFIGURATION:
-            self.copied.suppressions.append(Suppression(visible(path), 0, "configuration"))
+            self.copied.record((Suppression(visible(path), 0, "configuration"),))
         shown = visible(path)
         if shown in self.reported:  # two names that print alike stay two
             shown = visible(given)

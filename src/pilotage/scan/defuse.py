@@ -74,38 +74,46 @@ def defuse(path: str, data: bytes) -> tuple[bytes, tuple[Suppression, ...]]:
     if data.startswith(_MAGIC):
         return data, ()
     lower = data.lower()
-    spans = sorted(set(_spans(lower)), key=lambda span: (span[0], -span[1]))
-    if not spans:
-        return data, ()
     changed = bytearray(data)
-    for start, end in spans:
-        _blunt(changed, start, end)
-    return bytes(changed), tuple(_records(path, data, spans))
+    first: set[tuple[int, int]] = set()  # of each pattern: a file may hold millions of words
+    total = 0
+    for pattern in _patterns(lower):
+        for count, match in enumerate(pattern.finditer(lower)):
+            _blunt(changed, data, *match.span())
+            total += 1
+            if count <= _MOST:
+                first.add(match.span())
+    if not total:
+        return data, ()
+    spans = sorted(first, key=lambda span: (span[0], -span[1]))[:_MOST]
+    more = total - len(spans) if total > _MOST else 0
+    return bytes(changed), tuple(_records(path, data, spans, more))
 
 
-def _records(path: str, data: bytes, spans: list[tuple[int, int]]) -> Iterator[Suppression]:
+def _records(
+    path: str, data: bytes, spans: list[tuple[int, int]], more: int
+) -> Iterator[Suppression]:
     line, counted, ended = 1, 0, 0
-    for start, end in spans[:_MOST]:
+    for start, end in spans:
         if start >= ended:  # else it lies inside the last one
             line += data.count(b"\n", counted, start)
             counted, ended = start, end
             yield _suppression(path, line, data, start, end)
-    if len(spans) > _MOST:
-        yield Suppression(path, line, f"and {len(spans) - _MOST} more such words below this line")
+    if more:
+        yield Suppression(path, line, f"and {more} more such words below this line")
 
 
-def _spans(lower: bytes) -> Iterator[tuple[int, int]]:
-    for needle, pattern in _WORDS:
-        if needle in lower:
-            yield from (match.span() for match in pattern.finditer(lower))
+def _patterns(lower: bytes) -> Iterator[re.Pattern[bytes]]:
+    """The expressions that can match here."""
+    yield from (pattern for needle, pattern in _WORDS if needle in lower)
     if b"aws::" in lower and b"metadata" in lower:
-        yield from (match.span() for match in _METADATA.finditer(lower))
+        yield _METADATA
 
 
-def _blunt(changed: bytearray, start: int, end: int) -> None:
+def _blunt(changed: bytearray, data: bytes, start: int, end: int) -> None:
     """Turn the first letter that has a look-alike digit into it. Each word has one."""
     for index in range(start, end):
-        digit = _DIGITS.get(chr(changed[index]).lower())
+        digit = _DIGITS.get(chr(data[index]).lower())
         if digit is not None:
             changed[index] = ord(digit)
             return

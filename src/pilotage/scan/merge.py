@@ -24,6 +24,9 @@ Lines = Callable[[str], Sequence[str]]
 
 _CONFIDENCE = tuple(Confidence)
 _LONGEST_TO_HASH = 1 << 19
+_LONGEST_CONTEXT = 4096
+_MOST_TO_JOIN = 100
+"""Groups on one line: where there are more, they stay apart, since each is compared with all."""
 
 
 def merge(
@@ -99,7 +102,8 @@ def _join_places(findings: Iterable[Finding]) -> list[Finding]:
             continue
         at = finding.location
         groups = places.setdefault((finding.type, at.path, at.line, at.inside), [])
-        home = _home(finding, groups) if at.line is not None else None
+        few = at.line is not None and len(groups) <= _MOST_TO_JOIN
+        home = _home(finding, groups) if few else None
         if home is None:
             groups.append([finding])
         else:
@@ -179,9 +183,10 @@ def _package(finding: Finding) -> tuple[str, ...]:
 
 def _fingerprinted(findings: Sequence[Finding], lines: Lines) -> list[Finding]:
     seen: Counter[tuple[str, str, str]] = Counter()
+    contexts = _Contexts(lines)
     named = []
     for finding in sorted(findings, key=lambda f: (*_place(f), f.scanner, f.rule, f.message)):
-        key = (_what(finding), finding.location.path, _context(finding, lines))
+        key = (_what(finding), finding.location.path, contexts.of(finding))
         named.append(replace(finding, fingerprint=fingerprint(*key, seen[key])))
         seen[key] += 1
     return named
@@ -194,16 +199,34 @@ def _what(finding: Finding) -> str:
     return "secret" if finding.type is ScanType.SECRET else family(finding)
 
 
-def _context(finding: Finding, lines: Lines) -> str:
-    """The line without its white space; where it cannot be read, its number and commit."""
-    at = finding.location
-    if _of_package(finding) or at.line is None:
-        return ""
-    if at.commit is None and at.inside is None:
-        text = lines(at.path)
-        if 0 < at.line <= len(text):
-            return "".join(text[at.line - 1].split())
-    return f"{at.commit or ''}:{at.line}"
+class _Contexts:
+    """The lines that findings stand on, without white space. Findings come in the order of their
+    places, so that the last file and the last line are all that has to be remembered."""
+
+    def __init__(self, lines: Lines) -> None:
+        self._read = lines
+        self._path: str | None = None
+        self._lines: Sequence[str] = ()
+        self._line, self._text = 0, ""
+
+    def of(self, finding: Finding) -> str:
+        """Where the line cannot be read, its number and commit."""
+        at = finding.location
+        if _of_package(finding) or at.line is None:
+            return ""
+        if at.commit is None and at.inside is None:
+            if at.path != self._path:
+                self._path, self._lines, self._line = at.path, self._read(at.path), 0
+            if 0 < at.line <= len(self._lines):
+                return self._at(at.line)
+        return f"{at.commit or ''}:{at.line}"
+
+    def _at(self, line: int) -> str:
+        if line != self._line:
+            self._line, self._text = line, "".join(self._lines[line - 1].split())
+            if len(self._text) > _LONGEST_CONTEXT:
+                self._text = hashlib.sha256(self._text.encode("utf-8", "replace")).hexdigest()
+        return self._text
 
 
 def _line_hashed(findings: Iterable[Finding], lines: Lines) -> list[Finding]:
