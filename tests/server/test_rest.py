@@ -320,7 +320,7 @@ async def test_health_metrics_and_the_description_need_no_key(house: House) -> N
     status, text = await get(house, "/metrics", None)
     assert status == 200
     assert 'pilotage_calls_total{outcome="succeeded",tool="echo",via="rest"} 1.0' in text
-    assert 'pilotage_calls_total{outcome="refused",tool="(unknown)",via="rest"} 1.0' in text
+    assert 'pilotage_calls_total{outcome="failed",tool="(unknown)",via="rest"} 1.0' in text
     assert 'pilotage_call_seconds_count{tool="echo"} 1.0' in text
     assert "pilotage_calls_running 0.0" in text
     status, schema = await get(house, "/api/v2/openapi.json", None)

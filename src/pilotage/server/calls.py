@@ -8,7 +8,6 @@ JSON is ready, so that a client that waits 30 s between bytes gets it. With
 
 from __future__ import annotations
 
-import time
 from typing import Any
 
 import msgspec
@@ -28,7 +27,6 @@ from pilotage.server.http import (
     refusal,
     send_json,
 )
-from pilotage.server.metrics import UNKNOWN, Metrics
 from pilotage.server.watch import Left, Watch
 from pilotage.tool.answer import answer
 from pilotage.tool.eager import resume
@@ -54,10 +52,9 @@ class Calls:
         self,
         gateway: Gateway,
         registry: Registry,
-        metrics: Metrics,
         commit_after: float = COMMIT_AFTER,
     ) -> None:
-        self._gateway, self._registry, self._metrics = gateway, registry, metrics
+        self._gateway, self._registry = gateway, registry
         self._commit_after = commit_after
         self._keys: set[tuple[str, str, str]] = set()
 
@@ -97,9 +94,6 @@ class Calls:
         """Through the gateway. Only a call that waits for something, or that streams, is worth
         watching its client for."""
         watch = Watch(receive, send) if stream else None
-        metrics, began = self._metrics, time.perf_counter()
-        metrics.begin()
-        tool, outcome = call.tool, "cancelled"
         try:
             report = silent if watch is None else watch.report
             running = self._gateway.call(call, report)
@@ -110,17 +104,13 @@ class Calls:
             else:
                 watch = watch or Watch(receive, send, stream=False)
                 result = await watch.over(resume(running, wants), self._commit_after)
-            outcome = result.outcome
             content = encode(answer(result))
         except PilotageError as error:
-            tool, outcome = (UNKNOWN if isinstance(error, NotFound) else tool), "refused"
             if watch is None or not watch.committed:
                 raise
             content = encode(refusal(error))
         except Left:
             return
-        finally:
-            metrics.end(tool, "rest", outcome, time.perf_counter() - began)
         if watch is None:
             await send_json(send, 200, content)
         else:

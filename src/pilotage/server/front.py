@@ -31,15 +31,20 @@ MCP = "/mcp"
 
 
 class Front:
-    """One ASGI application for tools/call, MCP and the management API. Once `stopping`, each new
-    request is answered 503; `drain` waits for those that run."""
+    """One ASGI application for tools/call, MCP and the management API.
+
+    It takes up the runs that a server before it left. Once `stopping`, each new request is
+    answered 503; `drain` waits for the calls that run, those of pipeline steps as well.
+    """
 
     def __init__(self, app: App, access: Access, local: Principal | None = None) -> None:
         self.metrics = Metrics()
         self.stopping = False
         self._access = access
-        self._calls = Calls(app.gateway, app.registry, self.metrics)
-        self._protocol = Protocol(app, self.metrics, local)
+        app.gateway.tell(self.metrics)
+        self._runs = app.runs
+        self._calls = Calls(app.gateway, app.registry)
+        self._protocol = Protocol(app, local)
         self._management = management.make(app, self.metrics, lambda: self.stopping)
         self._end = asyncio.Event()
         self._ended = asyncio.Event()
@@ -88,10 +93,12 @@ class Front:
             return
         await receive()
         async with self._protocol.running():
+            await self._runs.recover()
             await send({"type": "lifespan.startup.complete"})
             shutdown = asyncio.ensure_future(receive())
             end = asyncio.ensure_future(self._end.wait())
             await asyncio.wait({shutdown, end}, return_when=asyncio.FIRST_COMPLETED)
+        await self._runs.close()
         self._ended.set()
         end.cancel()
         await shutdown

@@ -16,12 +16,14 @@ from prometheus_client.core import (
 )
 from prometheus_client.registry import Collector
 
+from pilotage.domain.call import Outcome
+
 BUCKETS = (0.001, 0.005, 0.025, 0.1, 0.5, 2.5, 10.0, 60.0, 600.0)
 UNKNOWN = "(unknown)"
 
 
 class Metrics(Collector):
-    """Each call is told by `begin` and `end`, one that never began by `turned_away`."""
+    """Hears of each call from the gateway, whichever door it came by."""
 
     def __init__(self) -> None:
         self._running = 0
@@ -32,17 +34,18 @@ class Metrics(Collector):
         self._registry.register(self)
         self._registry.register(PROCESS_COLLECTOR)
 
-    def begin(self) -> None:
+    def began(self) -> None:
         self._running += 1
 
-    def end(self, tool: str, via: str, outcome: str, seconds: float) -> None:
-        """One call that ended. `tool` is a registered name or UNKNOWN, so labels stay few."""
+    def ended(self, tool: str | None, via: str, outcome: Outcome, seconds: float) -> None:
+        """One call that ended. Names that nobody registered share a label, so labels stay few."""
         self._running -= 1
-        key = (tool, via, outcome)
+        name = UNKNOWN if tool is None else tool
+        key = (name, via, outcome)
         self._calls[key] = self._calls.get(key, 0) + 1
-        cell = self._seconds.get(tool)
+        cell = self._seconds.get(name)
         if cell is None:
-            cell = self._seconds[tool] = [0.0] * (len(BUCKETS) + 2)
+            cell = self._seconds[name] = [0.0] * (len(BUCKETS) + 2)
         cell[bisect_left(BUCKETS, seconds)] += 1
         cell[-1] += seconds
         if self._idle is not None and not self._running:

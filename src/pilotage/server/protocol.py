@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -29,7 +28,6 @@ from pilotage.domain.errors import NotFound, PilotageError
 from pilotage.domain.ids import new_id
 from pilotage.server import described
 from pilotage.server.http import BY, Head, Receive, Scope, Send, read_body
-from pilotage.server.metrics import UNKNOWN, Metrics
 
 logger = logging.getLogger(__name__)
 TELL_SECONDS = 5.0
@@ -53,8 +51,8 @@ class _Server(Server[Any]):
 class Protocol:
     """`local` is who calls over stdio, or without a key where that is allowed."""
 
-    def __init__(self, app: App, metrics: Metrics, local: Principal | None = None) -> None:
-        self._app, self._metrics, self._local = app, metrics, local
+    def __init__(self, app: App, local: Principal | None = None) -> None:
+        self._app, self._local = app, local
         self._bus = InMemorySubscriptionBus()
         self._listen = ListenHandler(self._bus)
         self._connections: set[Connection] = set()
@@ -163,22 +161,13 @@ class Protocol:
         """One call. Unknown tools are errors of the protocol, all else is the tool's answer, which
         a model can read and mend (arguments that do not fit, a denial)."""
         call = ToolCall(new_id(), params.name, params.arguments or {}, self._who(context), "mcp")
-        began, tool, outcome = time.perf_counter(), call.tool, "cancelled"
-        self._metrics.begin()
         try:
-            result = await self._told(context, call)
-            outcome = result.outcome.value
-            return described.result(result, self._output(call.tool))
+            return described.result(await self._told(context, call), self._output(call.tool))
         except NotFound:
-            tool, outcome = UNKNOWN, "refused"
-            raise MCPError(
-                code=types.INVALID_PARAMS, message=f"Unknown tool: {call.tool[:200]}"
-            ) from None
+            unknown = f"Unknown tool: {call.tool[:200]}"
+            raise MCPError(code=types.INVALID_PARAMS, message=unknown) from None
         except PilotageError as error:
-            outcome = "refused"
             return described.refusal(error)
-        finally:
-            self._metrics.end(tool, "mcp", outcome, time.perf_counter() - began)
 
     def _output(self, name: str) -> bool:
         """Has the tool promised a shape of its answers?"""

@@ -22,7 +22,6 @@ from pilotage.domain.errors import BadInput, Unavailable
 from pilotage.server import tls
 from pilotage.server.access import LOOPBACK, Access
 from pilotage.server.front import Front
-from pilotage.server.metrics import Metrics
 from pilotage.server.protocol import Protocol
 
 GRACE_SECONDS = 30.0
@@ -185,13 +184,14 @@ def _anybody() -> Principal:
 
 
 async def _stdio(app: App) -> None:
-    protocol = Protocol(app, Metrics(), local_principal())
+    protocol = Protocol(app, local_principal())
     loop = asyncio.get_running_loop()
     leaving: list[asyncio.Task[None]] = []
 
     async def leave() -> None:
         """The thread that reads standard input cannot be interrupted, so leave without it."""
         await protocol.stop()
+        await app.runs.close()
         app.close()
         sys.stderr.flush()
         os._exit(0)
@@ -204,3 +204,4 @@ async def _stdio(app: App) -> None:
     with contextlib.suppress(BrokenPipeError):
         await protocol.serve_stdio()
     await protocol.stop()
+    await app.runs.close()

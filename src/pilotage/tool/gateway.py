@@ -6,6 +6,7 @@ import asyncio
 import logging
 import time
 from dataclasses import replace
+from typing import Protocol
 
 from pilotage.audit.log import AuditLog
 from pilotage.domain.call import (
@@ -28,6 +29,14 @@ logger = logging.getLogger(__name__)
 _CANCELLED = ToolResult(Outcome.CANCELLED, error="cancelled")
 
 
+class Observer(Protocol):
+    """Counts calls. `tool` is None where there is no such tool."""
+
+    def began(self) -> None: ...
+
+    def ended(self, tool: str | None, via: str, outcome: Outcome, seconds: float) -> None: ...
+
+
 class Gateway:
     """Audit opens, find, check arguments, policy, run, redact, audit closes: a straight line."""
 
@@ -40,6 +49,11 @@ class Gateway:
             audit,
             redactor,
         )
+        self._observer: Observer | None = None
+
+    def tell(self, observer: Observer) -> None:
+        """From now on, `observer` hears of each call."""
+        self._observer = observer
 
     async def call(self, call: ToolCall, report: Report = silent) -> ToolResult:
         """Run one call. What is decided before anything runs is raised as a PilotageError; what
@@ -48,6 +62,10 @@ class Gateway:
         decision: Decision | None = None
         result = _CANCELLED
         self._audit.open(call, self._redactor.arguments(call.arguments))
+        observer = self._observer
+        if observer is not None:
+            observer.began()
+        entry: Entry | None = None
         try:
             entry = self._registry.find(call.tool)
             if entry.tool.effect is not Effect.READ:
@@ -65,7 +83,11 @@ class Gateway:
             result = ToolResult(outcome, error=self._redactor.text(refused.what), hint=refused.hint)
             raise
         finally:
-            self._audit.close(call, decision, result, time.perf_counter() - began)
+            seconds = time.perf_counter() - began
+            self._audit.close(call, decision, result, seconds)
+            if observer is not None:
+                name = entry.tool.name if entry is not None else None
+                observer.ended(name, call.via, result.outcome, seconds)
 
     async def _run(self, entry: Entry, call: ToolCall, report: Report) -> ToolResult:
         """With a deadline. An error of the tool is its answer; a bug of ours says so."""
