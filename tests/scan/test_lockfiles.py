@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Mapping
 
 import pytest
 
-from pilotage.scan.lockfiles import NOT_READ, Locked, read_lock
+from pilotage.scan.lockfiles import LARGEST, LARGEST_OF_ALL, NOT_READ, Locked, read_lock
 
 
 def read(files: Mapping[str, str | bytes], path: str = "requirements.txt") -> Locked:
@@ -163,3 +164,35 @@ def test_a_broken_lock_file_is_unread_not_clean(path: str, text: str | bytes) ->
     locked = read({path: text}, path)
     assert not locked.pins
     assert [unread.path for unread in locked.unread] == [path]
+
+
+BOMBS: Mapping[str, tuple[str, bytes]] = {
+    "empty-lines": ("package-lock.json",
+                    b'{"lockfileVersion": 3, "packages": {}' + b"\n" * 3_000_000 + b"}"),
+    "folders": ("package-lock.json", b'{"lockfileVersion": 3, "packages": {}, "x": "'
+                + b"node_modules/" * 500_000 + b'"}'),
+    "dotted-key": ("uv.lock", b"version = 1\n" + b"a." * 100_000 + b"a = 1\n"),
+    "dotted-table": ("poetry.lock", b"[" + b"a." * 100_000 + b"a]\n[metadata]\n"),
+    "brackets": ("uv.lock", b"version = 1\na = " + b"[" * 1_000_000),
+    "spaces": ("requirements.txt", b" " * 5_000_000),
+    "one-line": ("requirements.txt", b"a==" + b"1." * 3_000_000),
+    "unreadable-lines": ("requirements.txt", b"!\n" * 3_000_000),
+    "pins": ("requirements.txt", b"a==1\n" * 2_000_000),
+    "size": ("uv.lock", b"#" * (LARGEST + 1)),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("path", "data"), BOMBS.values(), ids=BOMBS.keys())
+def test_no_lock_file_takes_long_or_fills_memory(path: str, data: bytes) -> None:
+    began = time.process_time()
+    locked = read({path: data}, path)
+    assert time.process_time() - began < 20
+    assert len(locked.unread) <= 1_001
+    assert len(locked.pins) <= 200_000
+
+
+def test_all_lock_files_together_are_bounded() -> None:
+    locked = Locked()
+    for number in range(1 + LARGEST_OF_ALL // LARGEST):
+        read_lock(f"{number}/uv.lock", lambda _: b"version = 1\n#".ljust(LARGEST, b"x"), locked)
+    assert ["may have" in each.why for each in locked.unread] == [True]

@@ -35,6 +35,17 @@ FAMILIES = ("*[Rr]equirements*.txt", "**/requirements/*.txt", "poetry.lock", "uv
 
 ARCHIVES = (".whl", ".zip", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz")
 
+LARGEST = 16 << 20
+"""Bytes of one lock file. They are read in our own process, so what they can cost is bounded: a
+file, all of them, a line, the parts of a TOML key (whose reader is quadratic in them), and how much
+of them is kept."""
+LARGEST_OF_ALL = 128 << 20
+_LONGEST_LINE = 10_000
+_MOST_PARTS = 50
+_MOST_PINS = 200_000
+_MOST_UNREAD = 1_000
+
+_ENTRY = re.compile(r'[ \t]*+"((?:[^"\\]|\\.)*+)": \{')
 _INCLUDES = ("-r", "--requirement")
 _CONSTRAINTS = ("-c", "--constraint")
 _EDITABLE = ("-e", "--editable")
@@ -73,9 +84,28 @@ class Locked:
     pins: list[Pin] = field(default_factory=list)
     unread: list[Unread] = field(default_factory=list)
     read: set[str] = field(default_factory=set)
+    taken: int = 0
+    _named: set[str] = field(default_factory=set)
 
     def skip(self, path: str, why: str) -> None:
-        self.unread.append(Unread(path, why))
+        """Each file's first is kept, and so many in all."""
+        if len(self.unread) < _MOST_UNREAD or path not in self._named:
+            self.unread.append(Unread(path, why))
+            self._named.add(path)
+
+    def take(self, path: str, data: bytes) -> None:
+        """Count what is read; too much leaves it unread."""
+        self.taken += len(data)
+        if len(data) > LARGEST or self.taken > LARGEST_OF_ALL:
+            what = "one" if len(data) > LARGEST else "all"
+            most = LARGEST if len(data) > LARGEST else LARGEST_OF_ALL
+            raise ValueError(f"{path} is over the {most >> 20} MiB that {what} may have")
+
+    def pin(self, pin: Pin) -> None:
+        """One that is too many leaves its file unread."""
+        if len(self.pins) >= _MOST_PINS:
+            raise ValueError(f"more than {_MOST_PINS} packages are pinned")
+        self.pins.append(pin)
 
 
 def read_lock(path: str, load: Load, locked: Locked) -> None:
@@ -87,6 +117,8 @@ def read_lock(path: str, load: Load, locked: Locked) -> None:
     if name in NOT_READ:
         return locked.skip(path, f"{name} is not a kind of lock file that is read yet")
     try:
+        if name.endswith((".json", ".lock")):
+            locked.take(path, data)
         if name.endswith(".json"):
             _npm(path, data, locked)
         elif name.endswith(".lock"):
@@ -126,12 +158,17 @@ class _Requirements:
         if data is None:
             self._locked.skip(path, "it is included, but not in the project")
             return
+        self._locked.take(path, data)
         self._locked.read.add(path)
         for coding in filter(None, map(_CODING.match, data.split(b"\n", 2)[:2])):
             if coding[1].decode().lower().replace("_", "-") not in _LIKE_ASCII:
                 self._locked.skip(path, "it is in an encoding that is not read")
         for number, text in _logical_lines(_text(data)):
-            if text.startswith("-"):
+            if len(self._locked.unread) >= _MOST_UNREAD:
+                raise ValueError(f"more than {_MOST_UNREAD} lines could not be read")
+            if len(text) > _LONGEST_LINE:
+                self._locked.skip(path, f"line {number}: too long")
+            elif text.startswith("-"):
                 self._options(path, number, text)
             else:
                 self._requirement(path, number, text, constraint)
@@ -191,7 +228,7 @@ class _Requirements:
             self._open.append((path, line, requirement))
 
     def _pin(self, path: str, line: int, name: str, version: str) -> None:
-        self._locked.pins.append(Pin("PyPI", name, version, path, line))
+        self._locked.pin(Pin("PyPI", name, version, path, line))
 
 
 def _logical_lines(text: str) -> Iterator[tuple[int, str]]:
@@ -205,11 +242,11 @@ def _logical_lines(text: str) -> Iterator[tuple[int, str]]:
         if line.endswith("\\") and not comment:
             joined += line.strip("\\")
             continue
-        whole = re.sub(r"(^|\s)\s*#.*$", "", joined + (" " if comment else "") + line).strip()
+        whole = re.sub(r"(?:^|\s)#.*$", "", joined + (" " if comment else "") + line).strip()
         if whole:
             yield start, whole
         start, joined = 0, ""
-    if whole := re.sub(r"(^|\s)\s*#.*$", "", joined).strip():
+    if whole := re.sub(r"(?:^|\s)#.*$", "", joined).strip():
         yield start, whole
 
 
@@ -229,6 +266,8 @@ def _text(data: bytes) -> str:
 def _toml(path: str, data: bytes, locked: Locked) -> None:
     """poetry.lock and uv.lock: both list `[[package]]` with a name, a version and a source."""
     text = _text(data)
+    if any(part.count(".") > _MOST_PARTS for part in re.split(r"[=\n]", text)):
+        raise ValueError(f"a key of more than {_MOST_PARTS} parts")
     document = tomllib.loads(text)
     if "metadata" not in document and "version" not in document:  # poetry ends, uv begins with it
         raise ValueError("it has neither poetry's metadata nor uv's version")
@@ -246,7 +285,7 @@ def _toml(path: str, data: bytes, locked: Locked) -> None:
         elif "version" not in package:
             locked.skip(path, f"line {line}: {name} has no version")
         else:
-            locked.pins.append(Pin("PyPI", name, str(package["version"]), path, line))
+            locked.pin(Pin("PyPI", name, str(package["version"]), path, line))
 
 
 def _npm(path: str, data: bytes, locked: Locked) -> None:
@@ -257,13 +296,10 @@ def _npm(path: str, data: bytes, locked: Locked) -> None:
     if version not in (2, 3):
         locked.skip(path, f"lock file version {version}: write it anew with npm 7 or later")
         return
-    starts = re.finditer(r'^\s*"((?:[^"\\]|\\.)*node_modules/(?:[^"\\]|\\.)*)": \{', text, re.M)
     lines: dict[str, int] = {}
-    line = at = 0
-    for start in starts:
-        line += text.count("\n", at, start.start(1))
-        at = start.start(1)
-        lines.setdefault(start[1], line + 1)
+    for number, line in enumerate(text.split("\n"), 1):
+        if start := _ENTRY.match(line):
+            lines.setdefault(start[1], number)
     for folder, entry in document["packages"].items():
         name = str(entry.get("name") or folder.rpartition("node_modules/")[2])
         resolved, found = str(entry.get("resolved") or ""), str(entry.get("version") or "")
@@ -272,7 +308,7 @@ def _npm(path: str, data: bytes, locked: Locked) -> None:
         if not found or (resolved and not _is_of(name, found, resolved)):
             locked.skip(path, f"{name} comes from {resolved or 'nowhere'}, not from a registry")
         else:
-            locked.pins.append(Pin("npm", name, found, path, lines.get(folder)))
+            locked.pin(Pin("npm", name, found, path, lines.get(folder)))
 
 
 def _is_of(name: str, version: str, address: str) -> bool:

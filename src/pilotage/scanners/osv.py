@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Iterable
 from datetime import UTC, datetime
 from pathlib import Path
+from threading import Event
 
 import msgspec
 
@@ -88,10 +89,14 @@ def parse(raw: Raw) -> Parsed:
 
 async def search(stage: Path, files: tuple[str, ...]) -> Parsed:
     """What the lock files pin, matched. Raises Unavailable where there is nothing to match with."""
-    return await asyncio.to_thread(_search, stage, files)
+    stop = Event()
+    try:
+        return await asyncio.to_thread(_search, stage, files, stop)
+    finally:
+        stop.set()  # nobody waits any more, and a thread cannot be killed
 
 
-def _search(stage: Path, files: tuple[str, ...]) -> Parsed:
+def _search(stage: Path, files: tuple[str, ...], stop: Event) -> Parsed:
     top = stage.resolve()
 
     def read(name: str) -> bytes | None:
@@ -100,10 +105,18 @@ def _search(stage: Path, files: tuple[str, ...]) -> Parsed:
 
     locked = Locked()
     for name in files:
+        _go_on(stop)
         read_lock(name, read, locked)
     pins = sorted(set(locked.pins), key=lambda p: (p.path, p.line or 0, p.name, p.version))
     exports = _exports(pins, locked)
-    findings = [finding for pin in pins for finding in _match(pin, exports, locked)]
+    known: dict[tuple[str, str], list[Advisory]] = {}
+    findings = []
+    for pin in pins:
+        _go_on(stop)
+        package = (pin.ecosystem, pin.name)
+        if package not in known:
+            known[package] = list(_known(pin, exports))
+        findings += _match(pin, known[package], locked)
     return Parsed(
         tuple(findings),
         frozenset(locked.read),
@@ -134,11 +147,19 @@ def _exports(pins: Iterable[Pin], locked: Locked) -> dict[str, Export]:
     return exports
 
 
-def _match(pin: Pin, exports: dict[str, Export], locked: Locked) -> list[Finding]:
-    export = exports.get(pin.ecosystem)
-    known: Iterable[Advisory] = export.about(pin.name) if export else ()
+def _go_on(stop: Event) -> None:
+    if stop.is_set():
+        raise Unavailable("the search was stopped")
+
+
+def _known(pin: Pin, exports: dict[str, Export]) -> Iterable[Advisory]:
     if pin.name == PLANTED:
-        known = (PLANTED_ADVISORY,)
+        return (PLANTED_ADVISORY,)
+    export = exports.get(pin.ecosystem)
+    return export.about(pin.name) if export else ()
+
+
+def _match(pin: Pin, known: Iterable[Advisory], locked: Locked) -> list[Finding]:
     hit: dict[str, list[Affected]] = {}
     found = []
     for advisory in known:
