@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import io
 import json
 import tarfile
@@ -111,3 +112,46 @@ async def test_an_archive_without_an_image_is_refused(tmp_path: Path, into: Path
         await open_image(tar(tmp_path / "x.tar", {"a": b"b"}), into)
     with pytest.raises(BadInput, match="there is no image"):
         await open_image(tmp_path / "absent.tar", into)
+
+
+def bomb(path: Path, kind: bytes, size: int, times: int = 1) -> Path:
+    """An archive of headers that say they are large, and are."""
+    header = tarfile.TarInfo("x")
+    header.type, header.size = kind, size
+    with gzip.open(path, "wb", 1) as file:
+        for _ in range(times):
+            file.write(header.tobuf(tarfile.GNU_FORMAT))
+            for _ in range(size >> 20):
+                file.write(bytes(1 << 20))
+    return path
+
+
+@pytest.mark.parametrize("kind", [tarfile.XHDTYPE, tarfile.GNUTYPE_LONGNAME])
+async def test_a_header_is_not_read_into_memory_whatever_its_size(
+    tmp_path: Path, into: Path, kind: bytes
+) -> None:
+    with pytest.raises(TooLarge, match="header"):
+        await open_image(bomb(tmp_path / "i.tar.gz", kind, 64 << 20), into)
+
+
+async def test_headers_without_an_end_are_refused(tmp_path: Path, into: Path) -> None:
+    with pytest.raises(BadInput, match="cannot be read"):
+        await open_image(bomb(tmp_path / "i.tar.gz", tarfile.GNUTYPE_LONGNAME, 0, 20_000), into)
+
+
+async def test_a_file_that_says_it_is_huge_is_not_unpacked_to_see(
+    tmp_path: Path, into: Path
+) -> None:
+    header = tarfile.TarInfo("x")
+    header.size = 1 << 40
+    with (tmp_path / "i.tar").open("wb") as file:
+        file.write(header.tobuf())
+        file.truncate(1 << 40)
+    with pytest.raises(TooLarge):
+        await open_image(tmp_path / "i.tar", into)
+
+
+async def test_an_index_that_is_too_deep_is_no_layout(tmp_path: Path, into: Path) -> None:
+    (tmp_path / "index.json").write_bytes(b"[" * 1_000_000)
+    with pytest.raises(BadInput, match="no OCI layout"):
+        await open_image(tmp_path, into)

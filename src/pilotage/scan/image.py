@@ -6,20 +6,33 @@ An OCI archive is unpacked first, within bounds: plain files and folders with pl
 from __future__ import annotations
 
 import asyncio
+import bz2
+import gzip
 import hashlib
 import json
+import lzma
 import os
 import shutil
 import stat
 import tarfile
+import zlib
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
+from typing import IO, cast
 
 from pilotage.domain.errors import BadInput, TooLarge
 from pilotage.domain.text import visible
 
 LARGEST = 8 << 30
 MOST_FILES = 100_000
+LARGEST_HEADER = 1 << 20
+"""Bytes of a tar header: `tarfile` reads one into memory, however large it says it is."""
+_LARGEST_INDEX = 16 << 20
+_PACKED = ((b"\x1f\x8b", gzip.open), (b"BZh", bz2.open), (b"\xfd7zXZ\0", lzma.open))
+_BROKEN = (tarfile.TarError, EOFError, OSError, ValueError, RecursionError, zlib.error,
+           lzma.LZMAError)  # fmt: skip
 _KINDS = "a docker-archive (docker save), an OCI layout folder or an OCI archive"
 
 
@@ -48,7 +61,7 @@ def _open(path: Path, into: Path) -> Image:
     if not path.is_file():
         raise BadInput(f"there is no image {visible(str(path))}", f"give {_KINDS}")
     try:
-        with tarfile.open(path, "r:*") as archive:
+        with _archive(path) as archive:
             names = {PurePosixPath(name).as_posix() for name in _names(archive)}
             if "manifest.json" in names:
                 return Image(path, _digest(path), "a docker-archive")
@@ -56,7 +69,7 @@ def _open(path: Path, into: Path) -> Image:
                 raise BadInput(f"{visible(str(path))} holds no image", f"give {_KINDS}")
             target = into / "layout"
             _unpack(archive, target)
-    except (tarfile.TarError, EOFError, OSError, UnicodeError) as error:
+    except _BROKEN as error:
         raise BadInput(
             f"{visible(str(path))} cannot be read as an archive: {visible(str(error))[:200]}",
             f"give {_KINDS}",
@@ -66,11 +79,39 @@ def _open(path: Path, into: Path) -> Image:
     return Image(target, _digest(path), "an OCI archive")
 
 
+class _Bounded:
+    """A file of which nobody can read more than a tar header has, or a copy takes, at once."""
+
+    def __init__(self, file: IO[bytes]) -> None:
+        self._file = file
+        self.seek, self.tell = file.seek, file.tell
+
+    def read(self, size: int = -1) -> bytes:
+        if not 0 <= size <= LARGEST_HEADER:
+            raise TooLarge(f"the image has a header of more than {LARGEST_HEADER >> 20} MiB")
+        return self._file.read(size)
+
+
+@contextmanager
+def _archive(path: Path) -> Iterator[tarfile.TarFile]:
+    with ExitStack() as stack:
+        plain = stack.enter_context(path.open("rb"))
+        start = plain.read(6)
+        plain.seek(0)
+        file: IO[bytes] = plain
+        for magic, opened in _PACKED:
+            if start.startswith(magic):
+                file = cast("IO[bytes]", stack.enter_context(opened(plain)))
+        bounded = cast("IO[bytes]", _Bounded(file))
+        yield stack.enter_context(tarfile.open(fileobj=bounded, mode="r:"))
+
+
 def _names(archive: tarfile.TarFile) -> list[str]:
-    names = []
-    for count, member in enumerate(archive):
-        if count > MOST_FILES:
-            raise TooLarge(f"the image holds more than {MOST_FILES} files")
+    names, size = [], 0
+    for count, member in enumerate(archive):  # to reach the next, this one is unpacked
+        size += member.size
+        if count > MOST_FILES or size > LARGEST:
+            raise TooLarge(f"the image is larger than {MOST_FILES} files, {LARGEST >> 30} GiB")
         names.append(member.name)
     return names
 
@@ -106,8 +147,9 @@ def _layout(folder: Path) -> bool:
             if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)) or count > MOST_FILES:
                 return False
     try:
-        index = json.loads((folder / "index.json").read_bytes())
-    except (OSError, ValueError):
+        with (folder / "index.json").open("rb") as file:
+            index = json.loads(file.read(_LARGEST_INDEX))
+    except (OSError, ValueError, RecursionError):
         return False
     return isinstance(index, dict) and isinstance(index.get("manifests"), list)
 
