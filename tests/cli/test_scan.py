@@ -79,6 +79,39 @@ def test_reports_go_into_a_folder_or_a_file(
     assert not capsys.readouterr().out
 
 
+def test_where_no_report_can_be_written_nothing_is_scanned(
+    project: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for output, said in (
+        ("/proc/no/such", "no folder /proc/no/such"),
+        (project / "app.py" / "reports", "no folder"),
+    ):
+        assert main(["scan", str(project), "--output", str(output)]) == 2
+        out, err = capsys.readouterr()
+        assert not out
+        assert said in err
+        assert "copying" not in err, "the scan began"
+
+
+def test_the_terminal_report_goes_into_no_file(
+    project: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert scan(project, "--format", "terminal", "--output", project / "t.txt") == 2
+    assert "the terminal report goes into no file" in capsys.readouterr().err
+
+
+def test_scanners_that_are_not_here_are_named_in_the_line_that_does_without_them(
+    project: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rules = tmp_path / "security_scan_configs.yaml"
+    default = Path("src/pilotage/scan/default_rules.yaml").read_text()
+    policy = default.replace("code: [bandit,", "code: [bandit, sonarqube, trufflehog,")
+    rules.write_text(policy)
+    (project / "app.py").write_text('print("hello")\n')
+    assert scan(project, "--config", rules) == 3
+    assert "next optional: [sonarqube, trufflehog]" in capsys.readouterr().out
+
+
 def test_one_format_can_be_printed(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert scan(project, "--type", "code", "--format", "json") == 1
     assert json.loads(capsys.readouterr().out)["scan_summary"]["total_findings"] == 1

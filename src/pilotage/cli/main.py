@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import argparse
+import difflib
 import importlib
 import os
 import pkgutil
 import sys
+import traceback
 from collections.abc import Sequence
 from pathlib import Path
 from types import ModuleType
@@ -19,37 +21,54 @@ NOT_VERBS = {"main", "door", "summary", "terminal"}
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one verb; return its exit code (0, 1 FAIL, 2 usage, 3 INCOMPLETE, 4 bug, 5 waits)."""
+    """Run one verb; return its exit code (0, 1 FAIL, 2 usage, 3 INCOMPLETE, 4 bug, 5 waits).
+
+    Whatever breaks is 4: Python's own 1 would read as FAIL. A reader that closed the pipe has
+    seen enough, but no verdict: 141, as a shell says it.
+    """
     words = list(sys.argv[1:] if argv is None else argv)
     if "--stdio" not in words:  # there the stream is a protocol, not a log
         guard.install(os.environ)
-    if words == ["--version"]:
-        print(f"pilotage {__version__}")
-        return 0
-    verbs = summaries()
-    if not words or words[0] in ("-h", "--help"):
-        print(overview(verbs))
-        return 0 if words else 2
-    verb = words[0]
-    if verb not in verbs:
-        print(
-            f"error: there is no verb {verb!r}\nhint:  one of {', '.join(verbs)}", file=sys.stderr
-        )
-        return 2
-    module, parser = prepare(verb, verbs[verb])
-    arguments = parser.parse_args(words[1:])
     try:
-        return int(module.run(arguments))
+        code = _run(words)
+        sys.stdout.flush()
+        return code
     except PilotageError as error:
-        print(f"error: {error.what}", file=sys.stderr)
-        if error.hint:
-            print(f"hint:  {error.hint}", file=sys.stderr)
-        return error.exit
+        return _refused(error.what, error.hint, error.exit)
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         return 130
     except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or Python flushes again
+        return 141
+    except Exception:
+        traceback.print_exc()
+        hint = "please report it: CONTRIBUTING.md; a weakness: SECURITY.md"
+        return _refused("this is a bug of pilotage, not a verdict", hint, 4)
+
+
+def _run(words: Sequence[str]) -> int:
+    if words == ["--version"]:
+        print(f"pilotage {__version__}")
         return 0
+    verbs = summaries()
+    if not words or words[0] in ("-h", "--help", "help"):
+        print(overview(verbs))
+        return 0 if words else 2
+    verb = words[0]
+    if verb not in verbs:
+        near = difflib.get_close_matches(verb, verbs, 1)
+        meant = f"did you mean {near[0]}? " if near else ""
+        return _refused(f"there is no verb {verb!r}", f"{meant}one of {', '.join(verbs)}", 2)
+    module, parser = prepare(verb, verbs[verb])
+    return int(module.run(parser.parse_args(words[1:])))
+
+
+def _refused(what: str, hint: str, code: int) -> int:
+    print(f"error: {what}", file=sys.stderr)
+    if hint:
+        print(f"hint:  {hint}", file=sys.stderr)
+    return code
 
 
 def prepare(verb: str, summary: str) -> tuple[ModuleType, argparse.ArgumentParser]:

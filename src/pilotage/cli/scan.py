@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import os
 import sys
 from collections.abc import Mapping
 from contextlib import nullcontext
@@ -99,11 +100,27 @@ def _files(formats: list[str], output: Path | None) -> Mapping[str, Path]:
     if unknown:
         raise BadInput(f"there is no format {unknown[0]!r}", "one of " + ", ".join(known))
     names = [name for name in formats if known[name].file]
+    if not names:
+        raise BadInput("the terminal report goes into no file", "pilotage scan ... > FILE")
     if output.suffix and not output.is_dir():
         if len(names) != 1:
             raise BadInput(f"{output} is one file, for {len(names)} formats", "name a folder")
-        return {names[0]: output}
-    return {name: output / known[name].file for name in names}
+        return _writable({names[0]: output})
+    return _writable({name: output / known[name].file for name in names})
+
+
+def _writable(files: dict[str, Path]) -> dict[str, Path]:
+    """Asked before the scan, so that its reports are not lost after it."""
+    for path in files.values():
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise BadInput(
+                f"no folder {path.parent}: {error.strerror}", "another --output"
+            ) from None
+        if path.is_dir() or not os.access(path if path.exists() else path.parent, os.W_OK):
+            raise BadInput(f"{path} cannot be written", "another --output")
+    return files
 
 
 def _deliver(answer: Mapping[str, Any], formats: list[str], files: Mapping[str, Path]) -> None:
@@ -112,7 +129,6 @@ def _deliver(answer: Mapping[str, Any], formats: list[str], files: Mapping[str, 
         if name not in rendered:
             continue
         if name in files:
-            files[name].parent.mkdir(parents=True, exist_ok=True)
             files[name].write_text(rendered[name], "utf-8")
         elif name == "terminal":
             terminal.show(rendered[name])

@@ -101,8 +101,12 @@ def next_command(scan: Scan) -> tuple[str, str]:
     target = shlex.quote(visible(scan.target))
     if scan.verdict.ruling is Ruling.INCOMPLETE:
         broken = [r for r in scan.runs if r.outcome is not Outcome.SUCCEEDED and r.required]
+        here = [run for run in broken if run.pass_name]
+        if here:
+            return f"pilotage scanners check {visible(here[0].scanner)}", "see what it lacks"
         if broken:
-            return f"pilotage scanners check {visible(broken[0].scanner)}", "see what it lacks"
+            names = ", ".join(dict.fromkeys(visible(run.scanner) for run in broken))
+            return f"optional: [{names}]", "in the policy, to do without them"
         return "pilotage scanners check", "see which scanners work here"
     if scan.verdict.ruling is Ruling.PASS and scan.profile != "strict":
         return f"pilotage scan {target} --profile strict", "look harder"
