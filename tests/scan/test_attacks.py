@@ -4,6 +4,7 @@ real scanner. What is hidden must be found or said to be unread: never a scan th
 from __future__ import annotations
 
 import os
+import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from pilotage.scan.control import Controls
 from pilotage.scan.environment import Environments
 from pilotage.scan.orchestrate import ScanRequest, Scans
 from pilotage.scan.scanner import Scanner
+from pilotage.scan.stage import stage
 from scan.conftest import Commit, run_git, write
 
 SHELF = shelf.parts("pilotage.scanners", Scanner)
@@ -184,3 +186,13 @@ async def test_words_that_silence_scanners_are_kept_up_to_a_number(commit: Commi
     seen = await scan(commit({f"f{i}.py": words for i in range(40)}), "ruff")
     assert len(seen.suppressions) == 20_000
     assert any("16000 more words" in note for note in seen.notes)
+
+
+async def test_a_stage_inside_of_what_is_staged_is_not_staged(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write(tmp_path, {"a.py": "x = 1\n", "tmp/b.py": "x = 1\n"})
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "tmp"))
+    async with stage(tmp_path) as staged:
+        assert staged.files == ("a.py", "tmp/b.py")
+        assert not staged.unread

@@ -112,6 +112,7 @@ class _Copier:
         self.names: set[str] = set()
         self.reported: set[str] = set()
         self.over = 0
+        self.ours = target.parent.stat()
 
     def run(self) -> None:
         self._make(self.target)
@@ -177,6 +178,8 @@ class _Copier:
             self.copied.leave(path, f"cannot be opened: {error.strerror}")
             return
         try:
+            if os.path.samestat(os.fstat(inner), self.ours):
+                return  # we copy into a folder of what we copy
             if all_of_it and _installed(inner, name):
                 self.copied.vendored.append(path + "/")
                 return
