@@ -289,12 +289,15 @@ async def test_a_signal_ends_a_server_on_stdio_and_what_it_runs(tmp_path: Path) 
             "_meta": {
                 "io.modelcontextprotocol/protocolVersion": "2026-07-28",
                 "io.modelcontextprotocol/clientCapabilities": {},
+                "progressToken": "p",
             },
         },
     }
+    assert served.stdout is not None
     served.stdin.write(json.dumps(call).encode() + b"\n")
     await served.stdin.drain()
-    await asyncio.sleep(2.5)
+    told = json.loads(await asyncio.wait_for(served.stdout.readline(), 60))
+    assert told["method"] == "notifications/progress"
     served.send_signal(signal.SIGTERM)
     assert await asyncio.wait_for(served.wait(), 10) == 0
     assert mark.read_text("utf-8") == "cleaned up"
