@@ -50,6 +50,8 @@ FAULTS = (
     "printing an error object",
     "printing half a report",
     "printing somebody else's report",
+    "crashing after a whole report",
+    "killed after a whole report",
 )
 
 

@@ -87,8 +87,16 @@ def blind() -> None:
     on_a_copy(lambda files: [path.write_bytes(b"\n") for path in files])
 
 
-def replay() -> None:
-    write(recorded("stdout"), recorded("stderr"), recorded("report"), int(recorded("exit")))
+def replay(code: int | None = None) -> None:
+    code = int(recorded("exit")) if code is None else code
+    write(recorded("stdout"), recorded("stderr"), recorded("report"), code)
+
+
+def killed_after_a_whole_report() -> None:
+    try:
+        replay()
+    finally:
+        os.kill(os.getpid(), signal.SIGKILL)
 
 
 MODES = {
@@ -106,6 +114,8 @@ MODES = {
     ),
     "printing half a report": half_a_report,
     "printing somebody else's report": somebody_elses_report,
+    "crashing after a whole report": lambda: replay(99),
+    "killed after a whole report": killed_after_a_whole_report,
     "reading half its files": half_its_files,
     "blind": blind,
 }
