@@ -3,6 +3,7 @@ real scanner. What is hidden must be found or said to be unread: never a scan th
 
 from __future__ import annotations
 
+import json
 import os
 import tempfile
 from collections.abc import Mapping
@@ -196,3 +197,31 @@ async def test_a_stage_inside_of_what_is_staged_is_not_staged(
     async with stage(tmp_path) as staged:
         assert staged.files == ("a.py", "tmp/b.py")
         assert not staged.unread
+
+
+@pytest.mark.parametrize(
+    ("book", "cell"),
+    [({"language_info": {"name": "julia"}}, {}), ({}, {"vscode": {"languageId": "sql"}})],
+    ids=["book", "cell"],
+)
+async def test_a_python_notebook_that_says_it_is_none_is_read(
+    book: dict[str, object], cell: dict[str, object], commit: Commit
+) -> None:
+    code = {"cell_type": "code", "metadata": cell, "outputs": [], "execution_count": None,
+            "source": SHELL.splitlines(keepends=True)}  # fmt: skip
+    book = {"kernelspec": {"name": "python3", "language": "python", "display_name": "x"}, **book}
+    notebook = {"cells": [code], "metadata": book, "nbformat": 4, "nbformat_minor": 4}
+    seen = await scan(commit({"a.ipynb": json.dumps(notebook)}), "ruff")
+    assert [each.rule for each in seen.findings] == ["S605"]
+
+
+@pytest.mark.parametrize("name", ["main.tofu", "app.wsgi"])
+async def test_a_suffix_that_means_another_hides_nothing(name: str, commit: Commit) -> None:
+    text, scanner = (BUCKET, "trivy") if name == "main.tofu" else (SHELL, "bandit")
+    seen = await scan(commit({name: text}), scanner)
+    assert name in {each.location.path for each in seen.findings}
+
+
+async def test_a_workflow_with_a_byte_order_mark_is_read(commit: Commit) -> None:
+    seen = await scan(commit({".github/workflows/ci.yml": "\ufeff" + FLOW}), "zizmor")
+    assert "template-injection" in {each.rule for each in seen.findings}
