@@ -24,6 +24,7 @@ _SERVICES = {
     "tfsec": "the tfsec program (its successor is trivy)",
     "trufflehog": "the TruffleHog program",
 }
+_NAMED = 4
 _SOURCES = ("python", "javascript", "typescript", "shell", "go", "java", "c", "csharp", "php",
             "ruby", "rust", "dockerfile", "terraform", "github-workflow", "gitlab-ci",
             "jenkinsfile", "kubernetes", "cloudformation", "helm-chart", "python-lock", "npm-lock",
@@ -173,7 +174,8 @@ def _reads(each: Pass, inventory: Inventory, image: str | None) -> tuple[bool, s
         return True, "the git history"
     files = matching(each.reads, inventory.files)
     if not files:
-        return False, "nothing to read: no file matches " + ", ".join(each.reads)
+        named = ", ".join(each.reads[:_NAMED]) + (", ..." if each.reads[_NAMED:] else "")
+        return False, f"nothing to read: no file matches {named}"
     more = ", ..." if files[1:] else ""
     return True, f"{len(files)} files to read ({visible(files[0])}{more})"
 

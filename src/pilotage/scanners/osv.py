@@ -24,7 +24,9 @@ from pilotage.scan.advisories import (
     hits,
     load,
 )
+from pilotage.scan.inventory import matching
 from pilotage.scan.lockfiles import FAMILIES, NOT_READ, Locked, Pin, read_lock
+from pilotage.scan.manifests import MANIFESTS, LockFolders, asks_for
 from pilotage.scan.parse import WORDS, banded, cvss, cwes, decode, severity
 from pilotage.scan.scanner import Control, Install, Parsed, Pass, Raw, Scanner
 
@@ -104,9 +106,16 @@ def _search(stage: Path, files: tuple[str, ...], stop: Event) -> Parsed:
         return path.read_bytes() if path.is_relative_to(top) and path.is_file() else None
 
     locked = Locked()
+    manifests = frozenset(matching(MANIFESTS, files))
+    folders = LockFolders(files)
     for name in files:
         _go_on(stop)
-        read_lock(name, read, locked)
+        if name not in manifests:
+            read_lock(name, read, locked)
+        elif folders.near(name):
+            locked.read.add(name)
+        else:
+            _unlocked(name, read(name) or b"", locked)
     pins = sorted(set(locked.pins), key=lambda p: (p.path, p.line or 0, p.name, p.version))
     exports = _exports(pins, locked)
     known: dict[tuple[str, str], list[Advisory]] = {}
@@ -124,6 +133,18 @@ def _search(stage: Path, files: tuple[str, ...], stop: Event) -> Parsed:
         "; ".join(f"{e.ecosystem} {e.date[:10]} sha256:{e.digest}" for e in exports.values()),
         "; ".join(filter(None, map(_age, exports.values()))),
     )
+
+
+def _unlocked(manifest: str, data: bytes, locked: Locked) -> None:
+    """A manifest that no lock file answers for: well only where it asks for nothing."""
+    try:
+        locked.take(manifest, data)
+        wanted = asks_for(manifest, data)
+    except ValueError as error:
+        return locked.skip(manifest, str(error))
+    if wanted:
+        return locked.skip(manifest, f"no lock file says in which version it gets {wanted}")
+    return locked.read.add(manifest)
 
 
 def _exports(pins: Iterable[Pin], locked: Locked) -> dict[str, Export]:
@@ -248,7 +269,7 @@ OSV = Scanner(
         Pass(
             "lock-files",
             ScanType.DEPENDENCY,
-            reads=(*FAMILIES, *NOT_READ),
+            reads=(*FAMILIES, *NOT_READ, *MANIFESTS),
             search=search,
             parse=parse,
             coverage=Coverage.LISTED,

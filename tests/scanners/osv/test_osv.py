@@ -130,3 +130,18 @@ def test_severity_comes_from_the_vector_then_the_database_and_is_never_guessed(
 def test_what_is_no_osv_report_is_refused(text: str) -> None:
     with pytest.raises(Unusable):
         parse(Raw(0, text.encode(), b""))
+
+
+async def test_without_its_lock_file_a_manifest_is_not_read(
+    tmp_path: Path, advisories: Path
+) -> None:
+    manifest = json.dumps({"dependencies": {"lodash": "4.17.4"}})
+    files: dict[str, str | bytes] = {"package.json": manifest, "web/package.json": '{"name": "w"}'}
+    run = await passes.look("osv", "lock-files", plant(tmp_path / "a", files))
+    assert [(row.path, row.why) for row in run.unread] == [
+        ("package.json", "no lock file says in which version it gets lodash")
+    ]
+    assert not run.complete
+    run = await passes.look("osv", "lock-files", plant(tmp_path / "b", {**files, **LOCKS}))
+    assert run.complete
+    assert run.read == 4
