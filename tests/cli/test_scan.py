@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from importlib.resources import files
 from pathlib import Path
 
 import pytest
@@ -104,7 +105,7 @@ def test_scanners_that_are_not_here_are_named_in_the_line_that_does_without_them
     project: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     rules = tmp_path / "security_scan_configs.yaml"
-    default = Path("src/pilotage/scan/default_rules.yaml").read_text()
+    default = (files("pilotage.scan") / "default_rules.yaml").read_text("utf-8")
     policy = default.replace("code: [bandit,", "code: [bandit, sonarqube, trufflehog,")
     rules.write_text(policy)
     (project / "app.py").write_text('print("hello")\n')

@@ -313,6 +313,8 @@ async def test_a_deleted_file_is_noted(commit: Commit) -> None:
 
 
 async def test_what_is_not_a_folder_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(BadInput, match="not a folder"):
-        async with stage(tmp_path / "nowhere"):
-            pass
+    (tmp_path / "file").touch()
+    for name, why in (("nowhere", "nowhere is not there"), ("file", "is a file, not a folder")):
+        with pytest.raises(BadInput, match=why):
+            async with stage(tmp_path / name):
+                pass

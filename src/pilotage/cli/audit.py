@@ -12,6 +12,7 @@ from pilotage import config
 from pilotage.audit.checkpoint import Checkpoints
 from pilotage.audit.log import AuditLog
 from pilotage.audit.verify import verify
+from pilotage.cli import terminal
 from pilotage.domain.audit import AuditEntry
 from pilotage.store.database import Database
 
@@ -19,7 +20,7 @@ from pilotage.store.database import Database
 def register(parser: argparse.ArgumentParser) -> None:
     verbs = parser.add_subparsers(dest="verb", required=True, metavar="list|verify")
     listing = verbs.add_parser("list", help="the newest entries")
-    listing.add_argument("--limit", type=int, default=50, help="default: %(default)s")
+    listing.add_argument("--limit", type=terminal.rows, default=50, help="default: %(default)s")
     listing.add_argument("--before", type=int, metavar="SEQ", help="only rows before this number")
     listing.add_argument("--tool", help="of one tool only")
     listing.add_argument("--event", choices=("open", "close", "refused"))

@@ -11,7 +11,7 @@ from typing import Any
 from pilotage import config
 from pilotage.cli.door import open_door
 from pilotage.domain.call import Outcome, Progress
-from pilotage.domain.errors import BadInput
+from pilotage.domain.errors import BadInput, NotFound
 from pilotage.tool.roots import roots
 
 
@@ -32,7 +32,13 @@ def run(arguments: argparse.Namespace) -> int:
 
     async def call() -> dict[str, Any]:
         async with open_door(settings, roots(*arguments.root)) as door:
-            return await door.call(arguments.tool, given, _tell, arguments.idempotency_key)
+            try:
+                return await door.call(arguments.tool, given, _tell, arguments.idempotency_key)
+            except NotFound as error:
+                if door.app is None or arguments.tool in door.app.registry.entries:
+                    raise
+                here = "one of " + ", ".join(sorted(door.app.registry.entries))
+                raise NotFound(error.what, here) from None
 
     answer = asyncio.run(call())
     print(json.dumps(answer, indent=2, ensure_ascii=not sys.stdout.isatty()))

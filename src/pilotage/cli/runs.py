@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 
 from pilotage import config
 from pilotage.app import App, local_principal
-from pilotage.cli import summary
+from pilotage.cli import summary, terminal
 from pilotage.domain.errors import BadInput
 from pilotage.domain.run import Run, RunState
 from pilotage.domain.text import visible
@@ -27,7 +27,9 @@ Act = Callable[[App, str, argparse.Namespace], Awaitable[int]]
 def register(parser: argparse.ArgumentParser) -> None:
     verbs = parser.add_subparsers(dest="what", metavar="WHAT", required=True)
     listed = verbs.add_parser("list", help="the newest runs")
-    listed.add_argument("--limit", type=int, default=20, metavar="N", help="(default: %(default)s)")
+    listed.add_argument(
+        "--limit", type=terminal.rows, default=20, metavar="N", help="(default: %(default)s)"
+    )
     listed.add_argument("--state", choices=[s.value for s in RunState], help="only these")
     for name, (_, help_) in _VERBS.items():
         verb = verbs.add_parser(name, help=help_)

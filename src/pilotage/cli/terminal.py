@@ -6,6 +6,7 @@ import os
 import re
 import sys
 import time
+from argparse import ArgumentTypeError
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, TextIO
@@ -22,6 +23,13 @@ once: for a log, that something still runs is enough."""
 NEWS = 4
 """Lines of the live area."""
 _SGR = re.compile("\x1b\\[[0-9;]{0,20}m")
+
+
+def rows(text: str) -> int:
+    """A number of rows, for argparse: none, or less, is not what anybody asks for."""
+    if not text.isdecimal() or int(text) < 1:
+        raise ArgumentTypeError(f"{text!r} is no number from 1 up")
+    return int(text)
 
 
 @contextmanager

@@ -84,7 +84,8 @@ async def stage(source: Path, limits: StageLimits | None = None) -> AsyncIterato
     """
     source = Path(os.path.realpath(source))
     if not source.is_dir():
-        raise BadInput(f"{visible(str(source))} is not a folder", "name the folder to scan")
+        what = "is a file, not a folder" if source.exists() else "is not there"
+        raise BadInput(f"{visible(str(source))} {what}", "name the project's folder")
     listing = await own_files(source)
     with tempfile.TemporaryDirectory(prefix="pilotage-stage-") as folder:
         target = Path(folder) / "project"

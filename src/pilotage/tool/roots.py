@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,10 +17,15 @@ class Roots:
 
     def inside(self, given: str | Path) -> Path:
         """The path with its links followed. Outside every root it is refused, never replaced."""
-        path = (self.folders[0] / Path(given).expanduser()).resolve()
+        asked = self.folders[0] / Path(given).expanduser()
+        path = asked.resolve()
         if not any(path.is_relative_to(folder) for folder in self.folders):
             allowed = ", ".join(map(str, self.folders))
-            raise Denied(f"{given} lies outside what this process may see", f"allowed: {allowed}")
+            named = os.path.normpath(asked)  # a link's target is not told
+            raise Denied(
+                f"{named} lies outside what this process may see",
+                f"allowed: {allowed}; where it is started, --root DIR allows another",
+            )
         return path
 
 
