@@ -13,6 +13,8 @@ from typing import Any
 
 import pytest
 
+from pilotage.scan.control import docker_archive
+
 ROOT = Path(__file__).resolve().parents[2]
 ARTICLE = ROOT.parent / "shared/seed/000_1ac00eae005894be.txt"
 pytestmark = pytest.mark.skipif(not ARTICLE.exists(), reason="the article (../shared) is not here")
@@ -117,8 +119,10 @@ def test_scans_aggregate_evaluate_and_report(
     kind = module.ScanType
     code = client.run_scan(kind.CODE, where | {"scan_depth": "full"})
     dependency = client.run_scan(kind.DEPENDENCY, where | {"package_manager": "pip"})
-    image = image_with_a_key(house.source.parent / "image.tar")
-    container = client.run_scan(kind.CONTAINER, {"image": image, "scan_type": "vulnerability"})
+    image = house.source.parent / "image.tar"
+    image.write_bytes(docker_archive({"settings.ini": "aws_key = AKIA" + "Q3EGRJZX6WVTNP2K\n"}))
+    asked = {"image": str(image), "scan_type": "vulnerability"}
+    container = client.run_scan(kind.CONTAINER, asked)
     assert [result.tool_name for result in code] == ["bandit", "eslint", "pylint"]
     assert [result.tool_name for result in dependency + container] == ["osv", "trivy"]
     assert all(result.findings for result in (code[0], code[1], *dependency, *container))
@@ -145,34 +149,3 @@ def test_an_image_that_is_not_there_is_no_clean_result(
     asked = {"image": "your-docker-image:latest", "scan_type": "vulnerability"}
     assert client.run_scan(module.ScanType.CONTAINER, asked) == []
     assert "扫描工具 trivy 失败" in capsys.readouterr().out
-
-
-def image_with_a_key(path: Path) -> str:
-    """A docker-archive of one layer that holds a planted key."""
-    import hashlib
-    import io
-    import json
-    import tarfile
-
-    def add(archive: tarfile.TarFile, name: str, data: bytes) -> None:
-        member = tarfile.TarInfo(name)
-        member.size = len(data)
-        archive.addfile(member, io.BytesIO(data))
-
-    layer = io.BytesIO()
-    with tarfile.open(fileobj=layer, mode="w") as archive:
-        add(archive, "app/settings.ini", b"aws_key = AKIA" + b"Q3EGRJZX6WVTNP2K\n")
-    digest = hashlib.sha256(layer.getvalue()).hexdigest()
-    config = {
-        "architecture": "amd64",
-        "os": "linux",
-        "config": {},
-        "rootfs": {"type": "layers", "diff_ids": [f"sha256:{digest}"]},
-        "history": [{"created_by": "COPY app /app"}],
-    }
-    manifest = [{"Config": "config.json", "RepoTags": ["a:1"], "Layers": ["layer.tar"]}]
-    with tarfile.open(path, "w") as archive:
-        add(archive, "config.json", json.dumps(config).encode())
-        add(archive, "layer.tar", layer.getvalue())
-        add(archive, "manifest.json", json.dumps(manifest).encode())
-    return str(path)
