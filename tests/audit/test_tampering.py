@@ -83,7 +83,7 @@ def test_an_untouched_chain_holds_and_its_end_is_signed(home: Path) -> None:
 @pytest.mark.parametrize(
     ("statement", "bad", "why"),
     [
-        ("UPDATE audit SET body=CAST('{}' AS BLOB) WHERE seq=7", 7, "edited"),
+        ("UPDATE audit SET body='{}' WHERE seq=7", 7, "edited"),
         ("UPDATE audit SET principal='key:other' WHERE seq=0", 0, "edited"),
         ("UPDATE audit SET at=at+1 WHERE seq=19", 19, "edited"),
         ("UPDATE audit SET tool='rm' WHERE seq=12", 12, "edited"),

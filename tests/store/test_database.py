@@ -11,6 +11,7 @@ import pytest
 
 from pilotage.audit.checkpoint import Checkpoints
 from pilotage.audit.log import PENDING_LIMIT, AuditLog
+from pilotage.audit.verify import verify
 from pilotage.domain.call import Outcome, Principal, ToolCall, ToolResult
 from pilotage.domain.errors import Busy, Unavailable
 from pilotage.store.database import Database
@@ -94,6 +95,29 @@ async def test_a_full_audit_queue_refuses_what_opens_and_still_closes(
     await log.settled()
     assert database.read("SELECT count(*) FROM audit")[0][0] == PENDING_LIMIT + 1
     log.seal()
+    database.close()
+
+
+async def test_rows_that_come_while_others_are_written_are_written_too(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    database = Database(tmp_path / "pilotage.db")
+    log = AuditLog(database, Checkpoints(tmp_path / "audit"))
+    count = 15_000
+    waiting = []
+    for number in range(count):
+        while True:
+            try:
+                log.open(call(number), {})
+                break
+            except Busy:
+                await asyncio.sleep(0.01)
+        if number % 500 == 0:
+            waiting.append(asyncio.ensure_future(log.settled()))
+    await asyncio.gather(*waiting, log.settled())
+    assert caplog.records == []
+    assert database.read("SELECT count(*) FROM audit")[0][0] == count
+    assert verify(database, Checkpoints(tmp_path / "audit")).bad_seq is None
     database.close()
 
 

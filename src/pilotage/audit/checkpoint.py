@@ -60,7 +60,7 @@ class Checkpoints:
         except OSError:  # another process was first
             shutil.rmtree(new)
 
-    def sign(self, seq: int, digest: bytes) -> None:
+    def sign(self, seq: int, digest: str) -> None:
         """Replace the checkpoint unless another process has signed a later row already."""
         from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
@@ -74,7 +74,7 @@ class Checkpoints:
             except (OSError, ValueError) as error:
                 raise Unavailable(f"the audit key cannot be read: {error}") from None
             temporary = self._folder / "audit.checkpoint.new"
-            _write(temporary, _signed(key, Checkpoint(seq, digest.hex(), _now())))
+            _write(temporary, _signed(key, Checkpoint(seq, digest, _now())))
             os.replace(temporary, self._folder / "audit.checkpoint")
 
     def last(self) -> Checkpoint:

@@ -1,6 +1,6 @@
 """The audit log: an entry when a call opens, one when it closes, each chained to the one before.
 
-hash(row) = sha256(hash(row before) + MessagePack of [seq, at, event, call, tool, principal, body]).
+hash(row) = sha256(MessagePack of [hash(row before), seq, at, event, call, tool, principal, body]).
 The hash is computed in the store's writer thread, where the row before is known.
 """
 
@@ -13,7 +13,6 @@ import sqlite3
 import time
 from collections import deque
 from collections.abc import Callable, Mapping
-from itertools import islice
 from typing import Any
 
 import msgspec
@@ -26,19 +25,23 @@ from pilotage.store import audit as rows
 from pilotage.store.database import Database
 
 logger = logging.getLogger(__name__)
-GENESIS = bytes(32)
+GENESIS = "00" * 32
 CHECKPOINT_SECONDS = 5.0
 PENDING_LIMIT = 20_000
 BODY_LIMIT = 65_536
-Pending = tuple[int, str, str, str, str, bytes]
+Pending = tuple[int, str, str, str, str, str]
 """at, event, call, tool, principal, body: a row that has no number yet."""
-_encode = msgspec.json.Encoder().encode
+_json = msgspec.json.Encoder().encode
 _pack = msgspec.msgpack.Encoder().encode
 
 
-def chain(before: bytes, row: tuple[int, int, str, str, str, str, bytes]) -> bytes:
+def chain(before: str, row: tuple[int, int, str, str, str, str, str]) -> str:
     """The hash of a row: seq, at, event, call, tool, principal, body."""
-    return hashlib.sha256(before + _pack(row)).digest()
+    return hashlib.sha256(_pack((before, *row))).hexdigest()
+
+
+def _encode(body: Mapping[str, Any]) -> str:
+    return str(_json(body), "utf-8")
 
 
 class AuditLog:
@@ -63,7 +66,7 @@ class AuditLog:
             body["run"], body["step"] = call.run, call.step
         text = _encode(body)
         if len(text) > BODY_LIMIT:
-            digest = hashlib.sha256(text).hexdigest()
+            digest = hashlib.sha256(text.encode()).hexdigest()
             body["arguments"] = {"cut": len(text), "sha256": digest}
             text = _encode(body)
         if len(self._pending) >= PENDING_LIMIT:
@@ -101,12 +104,12 @@ class AuditLog:
         the queue after the commit: a disk that fails loses none, and fills the queue until calls
         are refused.
         """
-        count = len(self._pending)
-        if not count:
+        pending = self._pending.copy()  # at once, since others append meanwhile
+        if not pending:
             return None
         seq, before = rows.head(connection) or (-1, GENESIS)
         chained: list[rows.Row] = []
-        for row in islice(self._pending, count):
+        for row in pending:
             seq += 1
             numbered = (seq, *row)
             before = chain(before, numbered)
@@ -114,7 +117,7 @@ class AuditLog:
         rows.insert(connection, chained)
 
         def done() -> None:
-            for _ in range(count):
+            for _ in pending:
                 self._pending.popleft()
             if time.monotonic() - self._signed_at >= CHECKPOINT_SECONDS:
                 self._sign()
@@ -137,7 +140,7 @@ class AuditLog:
         """
         self._signed_at = time.monotonic()
         point = self._checkpoints.last()
-        if point.seq >= 0 and rows.hash_of(self._database, point.seq) != bytes.fromhex(point.hash):
+        if point.seq >= 0 and rows.hash_of(self._database, point.seq) != point.hash:
             raise Unavailable(
                 f"audit row {point.seq} does not fit its signed checkpoint: nothing more is signed",
                 "pilotage audit verify",
@@ -156,7 +159,7 @@ class AuditLog:
     ) -> list[AuditEntry]:
         """The newest entries first; `before` pages back by sequence number."""
         return [
-            AuditEntry(*row[:6], msgspec.json.decode(row[6]), row[7].hex())
+            AuditEntry(*row[:6], msgspec.json.decode(row[6]), row[7])
             for row in rows.newest(self._database, limit, before, tool, event)
         ]
 
@@ -167,7 +170,7 @@ class AuditLog:
         return [_record(*found) for found in rows.calls(self._database, limit, before, tool)]
 
 
-def _record(row: rows.Row, closed: bytes | None) -> CallRecord:
+def _record(row: rows.Row, closed: str | None) -> CallRecord:
     opening = msgspec.json.decode(row[6])
     closing = msgspec.json.decode(closed) if closed is not None else {}
     said = [closing.get(key) for key in ("outcome", "decision", "rule", "ms", "error")]

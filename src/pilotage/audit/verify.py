@@ -21,12 +21,11 @@ def verify(database: Database, checkpoints: Checkpoints) -> Verification:
         if rows.newest(database, 1, None, None, None):
             return Verification(0, -1, 0, f"nothing can be trusted: {error.what}")
         return Verification(0, -1, None, "there is nothing yet")
-    signed = bytes.fromhex(point.hash)
     before, seq, cursor = GENESIS, -1, FIRST
     while page := rows.after(database, cursor, PAGE):
         for row in page:
             why = _wrong(row, seq, before)
-            if not why and row[0] == point.seq and row[7] != signed:
+            if not why and row[0] == point.seq and row[7] != point.hash:
                 why = "the chain was rewritten: the row differs from the signed checkpoint"
             if why:
                 return Verification(seq + 1, point.seq, min(row[0], seq + 1), why)
@@ -38,7 +37,7 @@ def verify(database: Database, checkpoints: Checkpoints) -> Verification:
     return Verification(seq + 1, point.seq, None, "the chain holds")
 
 
-def _wrong(row: rows.Row, seq: int, before: bytes) -> str:
+def _wrong(row: rows.Row, seq: int, before: str) -> str:
     """What is wrong with the row that follows row `seq`, which has the hash `before`."""
     if row[0] > seq + 1:
         return "the row is missing: deleted"

@@ -8,11 +8,12 @@ JSON is ready, so that a client that waits 30 s between bytes gets it. With
 
 from __future__ import annotations
 
+from collections.abc import Awaitable
 from typing import Any
 
 import msgspec
 
-from pilotage.domain.call import Principal, ToolCall, ToolResult, silent
+from pilotage.domain.call import Principal, ToolCall, ToolResult
 from pilotage.domain.errors import BadInput, Conflict, NotFound, PilotageError
 from pilotage.domain.ids import new_id
 from pilotage.server.http import (
@@ -56,7 +57,7 @@ class Calls:
     ) -> None:
         self._gateway, self._registry = gateway, registry
         self._commit_after = commit_after
-        self._keys: set[tuple[str, str, str]] = set()
+        self._keys: set[tuple[str, str, str | None]] = set()
 
     async def serve(
         self, scope: Scope, head: Head, by: Principal, receive: Receive, send: Send
@@ -70,16 +71,29 @@ class Calls:
         arguments = _arguments(await read_body(head, receive))
         key = _key(head)
         call = ToolCall(new_id(), scope["path"][len(PREFIX) :], arguments, by, "rest", key)
-        stream = b"text/event-stream" in head.get(b"accept", b"")
-        if key is None:
-            await self._run(call, receive, send, stream)
+        if key is not None or b"text/event-stream" in head.get(b"accept", b""):
+            await self._serve_more(call, head, receive, send)
             return
-        held = (by.name, call.tool, key)
+        running = self._gateway.call(call)
+        try:
+            wants = running.send(None)
+        except StopIteration as end:
+            await send_json(send, 200, encode(answer(end.value)))
+        else:
+            await self._wait(Watch(receive, send, stream=False), resume(running, wants))
+
+    async def _serve_more(self, call: ToolCall, head: Head, receive: Receive, send: Send) -> None:
+        """A call under a key of its own, or one whose progress is wanted."""
+        watch = Watch(receive, send, stream=b"text/event-stream" in head.get(b"accept", b""))
+        held = (call.by.name, call.tool, call.idempotency_key)
+        if held[2] is None:
+            await self._wait(watch, self._gateway.call(call, watch.report))
+            return
         if held in self._keys and not self._may_join(call.tool):
             raise Conflict("a call with this Idempotency-Key is running", "wait for its answer")
         self._keys.add(held)
         try:
-            await self._run(call, receive, send, stream)
+            await self._wait(watch, self._gateway.call(call, watch.report))
         finally:
             self._keys.discard(held)
 
@@ -90,31 +104,17 @@ class Calls:
         except NotFound:
             return True  # the gateway says so, and records it
 
-    async def _run(self, call: ToolCall, receive: Receive, send: Send, stream: bool) -> None:
-        """Through the gateway. Only a call that waits for something, or that streams, is worth
-        watching its client for."""
-        watch = Watch(receive, send) if stream else None
+    async def _wait(self, watch: Watch, running: Awaitable[ToolResult]) -> None:
+        """Answer a client that is watched, since its call waits for something."""
         try:
-            report = silent if watch is None else watch.report
-            running = self._gateway.call(call, report)
-            try:
-                wants = running.send(None)
-            except StopIteration as end:
-                result: ToolResult = end.value
-            else:
-                watch = watch or Watch(receive, send, stream=False)
-                result = await watch.over(resume(running, wants), self._commit_after)
-            content = encode(answer(result))
+            content = encode(answer(await watch.over(running, self._commit_after)))
         except PilotageError as error:
-            if watch is None or not watch.committed:
+            if not watch.committed:
                 raise
             content = encode(refusal(error))
         except Left:
             return
-        if watch is None:
-            await send_json(send, 200, content)
-        else:
-            await watch.finish(content)
+        await watch.finish(content)
 
 
 def _arguments(body: bytes) -> dict[str, Any]:

@@ -7,14 +7,13 @@ import logging
 
 from pilotage.app import App
 from pilotage.domain.call import Principal
-from pilotage.domain.errors import PilotageError, Unauthenticated, Unavailable
-from pilotage.server import calls, management
+from pilotage.domain.errors import Busy, PilotageError, Unauthenticated, Unavailable
+from pilotage.server import management
 from pilotage.server.access import Access
-from pilotage.server.calls import Calls
+from pilotage.server.calls import PREFIX, Calls
 from pilotage.server.http import (
     BY,
     Gone,
-    Head,
     Receive,
     Scope,
     Send,
@@ -57,34 +56,38 @@ class Front:
         try:
             head = read_head(scope)
             self._access.check_address(head)
-            if self.stopping and path not in OPEN:
+            if path in OPEN:
+                await self._management(scope, receive, send)
+                return
+            if self.stopping:
                 raise Unavailable("this server is stopping", "try again")
-            if path.startswith(calls.PREFIX):
-                by = self._enter(head, path[len(calls.PREFIX) :], "rest")
+            by = self._access.principal(head)
+            if path.startswith(PREFIX):
                 await self._calls.serve(scope, head, by, receive, send)
             elif path == MCP:
-                by = self._enter(head, "", "mcp")
                 await self._protocol.serve(scope, head, by, receive, send)
             else:
-                if path not in OPEN:
-                    scope[BY] = self._enter(head, "", "rest")
+                scope[BY] = by
                 await self._management(scope, receive, send)
         except PilotageError as error:
-            await send_refusal(send, error)
+            await send_refusal(send, self._recorded(path, error))
         except Gone:
             pass
         except Exception as error:
             logger.exception("%s %s", scope["method"], path)
             await send_refusal(send, a_bug(error))
 
-    def _enter(self, head: Head, tool: str, via: str) -> Principal:
-        """Who asks; somebody without a good key is turned away, on record."""
-        try:
-            return self._access.principal(head)
-        except Unauthenticated as error:
-            self._access.refuse(tool, "unknown", via, error.what)
+    def _recorded(self, path: str, error: PilotageError) -> PilotageError:
+        """Somebody without a good key is on record, whatever was asked for; a full record is what
+        is said then."""
+        if isinstance(error, Unauthenticated):
+            via = "mcp" if path == MCP else "rest"
             self.metrics.turned_away(via)
-            raise
+            try:
+                self._access.refuse(path.removeprefix(PREFIX), "unknown", via, error.what)
+            except Busy as full:
+                return full
+        return error
 
     async def _other(self, scope: Scope, receive: Receive, send: Send) -> None:
         """The life of the application; web sockets are not spoken."""

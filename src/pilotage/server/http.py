@@ -55,28 +55,30 @@ def read_head(scope: Scope) -> Head:
 
 async def read_body(head: Head, receive: Receive) -> bytes:
     """The whole body, refused as soon as it is over the limit."""
-    declared = head.get(b"content-length")
-    if declared is not None and declared.isdigit() and int(declared) > BODY_LIMIT:
+    declared = head.get(b"content-length", b"")
+    if len(declared) > 6 and declared.isdigit() and int(declared) > BODY_LIMIT:
         raise TooLarge(f"the body has {int(declared)} bytes", f"at most {BODY_LIMIT}")
     message = await receive()
-    if message["type"] == "http.disconnect":
-        raise Gone
     body: bytes = message.get("body", b"")
-    if message.get("more_body", False):
-        parts = bytearray(body)
-        while message.get("more_body", False):
-            if len(parts) > BODY_LIMIT:
-                break
-            message = await receive()
-            if message["type"] == "http.disconnect":
-                raise Gone
-            parts += message.get("body", b"")
-        body = bytes(parts)
+    if message.get("more_body") or message["type"] == "http.disconnect":
+        body = await _rest(message, receive)
     if len(body) > BODY_LIMIT:
         raise TooLarge("the body is too large", f"at most {BODY_LIMIT} bytes")
     if body.count(b"{") + body.count(b"[") > DEPTH_LIMIT and _depth(body) > DEPTH_LIMIT:
         raise BadInput(f"the JSON is nested deeper than {DEPTH_LIMIT} levels")
     return body
+
+
+async def _rest(message: Message, receive: Receive) -> bytes:
+    """A body that comes in parts, up to the first that is over the limit."""
+    parts = bytearray()
+    while True:
+        if message["type"] == "http.disconnect":
+            raise Gone
+        parts += message.get("body", b"")
+        if len(parts) > BODY_LIMIT or not message.get("more_body"):
+            return bytes(parts)
+        message = await receive()
 
 
 def _depth(body: bytes) -> int:
@@ -107,11 +109,7 @@ def a_bug(error: Exception) -> PilotageError:
 
 async def send_json(send: Send, status: int, content: bytes, *more: tuple[bytes, bytes]) -> None:
     """One whole answer."""
-    headers = [
-        (b"content-type", JSON),
-        (b"content-length", b"%d" % len(content)),
-        *more,
-    ]
+    headers = [(b"content-type", JSON), (b"content-length", b"%d" % len(content)), *more]
     await send({"type": "http.response.start", "status": status, "headers": headers})
     await send({"type": "http.response.body", "body": content})
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
 from bisect import bisect_left
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 from prometheus_client import PROCESS_COLLECTOR, CollectorRegistry, generate_latest
 from prometheus_client.core import (
@@ -28,8 +29,8 @@ class Metrics(Collector):
     def __init__(self) -> None:
         self._running = 0
         self._idle: asyncio.Event | None = None
-        self._calls: dict[tuple[str, str, str], int] = {}
-        self._seconds: dict[str, list[float]] = {}
+        self._cells: dict[tuple[str | None, str, str], list[float]] = {}
+        self._refused: dict[str, int] = {}
         self._registry = CollectorRegistry()
         self._registry.register(self)
         self._registry.register(PROCESS_COLLECTOR)
@@ -40,12 +41,10 @@ class Metrics(Collector):
     def ended(self, tool: str | None, via: str, outcome: Outcome, seconds: float) -> None:
         """One call that ended. Names that nobody registered share a label, so labels stay few."""
         self._running -= 1
-        name = UNKNOWN if tool is None else tool
-        key = (name, via, outcome)
-        self._calls[key] = self._calls.get(key, 0) + 1
-        cell = self._seconds.get(name)
+        key = (tool, via, outcome._value_)  # the hash of an enum is slow
+        cell = self._cells.get(key)
         if cell is None:
-            cell = self._seconds[name] = [0.0] * (len(BUCKETS) + 2)
+            cell = self._cells[key] = [0.0] * (len(BUCKETS) + 2)
         cell[bisect_left(BUCKETS, seconds)] += 1
         cell[-1] += seconds
         if self._idle is not None and not self._running:
@@ -53,8 +52,7 @@ class Metrics(Collector):
 
     def turned_away(self, via: str) -> None:
         """Somebody without a good key."""
-        key = (UNKNOWN, via, "unauthenticated")
-        self._calls[key] = self._calls.get(key, 0) + 1
+        self._refused[via] = self._refused.get(via, 0) + 1
 
     async def idle(self, seconds: float) -> None:
         """Return when no call runs, or after so many seconds."""
@@ -71,17 +69,26 @@ class Metrics(Collector):
         calls = CounterMetricFamily(
             "pilotage_calls", "Tool calls that ended", labels=("tool", "via", "outcome")
         )
-        for key, value in self._calls.items():
-            calls.add_metric(key, value)
+        by_tool: dict[str, list[float]] = {}
+        for (tool, via, outcome), cell in list(self._cells.items()):
+            name = UNKNOWN if tool is None else tool
+            calls.add_metric((name, via, outcome), sum(cell[:-1]))
+            total = by_tool.get(name, [0.0] * len(cell))
+            by_tool[name] = [a + b for a, b in zip(total, cell, strict=True)]
+        for via, count in self._refused.items():
+            calls.add_metric((UNKNOWN, via, "unauthenticated"), count)
         yield calls
-        seconds = HistogramMetricFamily(
-            "pilotage_call_seconds", "Seconds a tool call took", labels=("tool",)
-        )
-        for tool, cell in self._seconds.items():
-            total, buckets = 0.0, []
-            for bound, count in zip((*map(str, BUCKETS), "+Inf"), cell[:-1], strict=True):
-                total += count
-                buckets.append((bound, total))
-            seconds.add_metric((tool,), buckets, cell[-1])
-        yield seconds
+        yield _histogram(by_tool)
         yield GaugeMetricFamily("pilotage_calls_running", "Tool calls in flight", self._running)
+
+
+def _histogram(by_tool: Mapping[str, list[float]]) -> Metric:
+    """Each cell holds a count a bucket, then the sum of seconds."""
+    seconds = HistogramMetricFamily(
+        "pilotage_call_seconds", "Seconds a tool call took", labels=("tool",)
+    )
+    bounds = (*map(str, BUCKETS), "+Inf")
+    for tool, cell in by_tool.items():
+        upto = itertools.accumulate(cell[:-1])
+        seconds.add_metric((tool,), list(zip(bounds, upto, strict=True)), cell[-1])
+    return seconds

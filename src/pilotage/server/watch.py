@@ -37,9 +37,10 @@ class Watch:
         self.committed = False
 
     def report(self, news: Progress) -> None:
-        """Take progress; of too much the oldest is dropped."""
-        self._news.append(news)
-        self._wake.set()
+        """Take progress, for who streams; of too much the oldest is dropped."""
+        if self._stream:
+            self._news.append(news)
+            self._wake.set()
 
     async def over(self, call: Awaitable[T], commit_after: float) -> T:
         """The result of `call`. After `commit_after` seconds the client gets its status, and then

@@ -7,11 +7,11 @@ from collections.abc import Sequence
 
 from pilotage.store.database import Database
 
-Row = tuple[int, int, str, str, str, str, bytes, bytes]
-"""seq, at (Unix microseconds), event, call, tool, principal, body (JSON), hash."""
+Row = tuple[int, int, str, str, str, str, str, str]
+"""seq, at (Unix microseconds), event, call, tool, principal, body (JSON), hash (hex)."""
 
 
-def head(connection: sqlite3.Connection) -> tuple[int, bytes] | None:
+def head(connection: sqlite3.Connection) -> tuple[int, str] | None:
     """Sequence number and hash of the newest row."""
     found = connection.execute("SELECT seq, hash FROM audit ORDER BY seq DESC LIMIT 1").fetchone()
     return (found[0], found[1]) if found else None
@@ -21,22 +21,20 @@ def insert(connection: sqlite3.Connection, rows: Sequence[Row]) -> None:
     """Append rows whose numbers and hashes are settled.
 
     Many rows a statement: the interpreter lock is handed over once a statement, and doing so once
-    a row costs a busy server more than the rows themselves. As bytearrays, since sqlite3 first
-    asks an adapter about each bytes object.
+    a row costs a busy server more than the rows themselves.
     """
     at = 0
     for size in (256, 32, 1):
         statement = "INSERT INTO audit VALUES " + ",".join(["(?,?,?,?,?,?,?,?)"] * size)
         while len(rows) - at >= size:
-            values: list[object] = []
+            values: list[int | str] = []
             for row in rows[at : at + size]:
-                values += row[:6]
-                values += (bytearray(row[6]), bytearray(row[7]))
+                values += row
             connection.execute(statement, values)
             at += size
 
 
-def hash_of(database: Database, seq: int) -> bytes | None:
+def hash_of(database: Database, seq: int) -> str | None:
     """The hash of one row, None where there is no such row."""
     found = database.read("SELECT hash FROM audit WHERE seq = ?", seq)
     return found[0][0] if found else None
@@ -61,7 +59,7 @@ def newest(
 
 def calls(
     database: Database, limit: int, before: int | None, tool: str | None
-) -> list[tuple[Row, bytes | None]]:
+) -> list[tuple[Row, str | None]]:
     """Rows that open a call, the newest first, each with the body of the row that closes it."""
     query = (
         "SELECT o.*, (SELECT c.body FROM audit c WHERE c.call = o.call AND c.event = 'close') "

@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+from collections.abc import Coroutine
 from dataclasses import replace
-from typing import Protocol
+from typing import Any, Protocol
 
 from pilotage.audit.log import AuditLog
 from pilotage.domain.call import (
@@ -76,7 +77,16 @@ class Gateway:
                 raise Denied(decision.why, f"rule {decision.rule}")
             if arguments is not call.arguments:
                 call = replace(call, arguments=arguments)
-            result = self._clean(await self._run(entry, call, report), ignored)
+            running = entry.tool.run(call, report)
+            try:
+                wants = running.send(None)
+            except StopIteration as end:
+                result = end.value
+            except Exception as error:
+                result = _failed(call, error)
+            else:
+                result = await _wait(entry, call, running, wants)
+            result = self._clean(result, ignored)
             return result
         except PilotageError as refused:
             outcome = Outcome.DENIED if isinstance(refused, Denied) else Outcome.FAILED
@@ -89,35 +99,6 @@ class Gateway:
                 name = entry.tool.name if entry is not None else None
                 observer.ended(name, call.via, result.outcome, seconds)
 
-    async def _run(self, entry: Entry, call: ToolCall, report: Report) -> ToolResult:
-        """With a deadline. An error of the tool is its answer; a bug of ours says so."""
-        limit = (
-            entry.tool.timeout if call.timeout is None else min(call.timeout, entry.tool.timeout)
-        )
-        deadline: asyncio.Timeout | None = None
-        try:
-            running = entry.tool.run(call, report)
-            try:
-                wants = running.send(None)
-            except StopIteration as end:
-                result: ToolResult = end.value
-                return result
-            async with asyncio.timeout(limit) as deadline:
-                return await resume(running, wants)
-        except Denied as error:
-            return ToolResult(Outcome.DENIED, error=error.what, hint=error.hint)
-        except PilotageError as error:
-            outcome = Outcome.UNAVAILABLE if error.status == 503 else Outcome.FAILED
-            return ToolResult(outcome, error=error.what, hint=error.hint)
-        except Exception as error:
-            if deadline is not None and deadline.expired():
-                why = f"{call.tool} took longer than {limit:g} s"
-                return ToolResult(Outcome.TIMED_OUT, error=why)
-            logger.exception("%s broke in call %s", call.tool, call.id)
-            return ToolResult(
-                Outcome.FAILED, error=f"{call.tool} broke: {type(error).__name__}: {error}"
-            )
-
     def _clean(self, result: ToolResult, ignored: tuple[str, ...]) -> ToolResult:
         """Without known secrets, and with the names of arguments that did not count."""
         if not ignored and not self._redactor.knows and result.error is None:
@@ -129,3 +110,30 @@ class Gateway:
             error=self._redactor.text(result.error) if result.error else None,
             ignored=ignored,
         )
+
+
+async def _wait(
+    entry: Entry, call: ToolCall, running: Coroutine[Any, Any, ToolResult], wants: Any
+) -> ToolResult:
+    """The rest of a call that did not end in its first step, with a deadline."""
+    limit = entry.tool.timeout if call.timeout is None else min(call.timeout, entry.tool.timeout)
+    deadline = asyncio.timeout(limit)
+    try:
+        async with deadline:
+            return await resume(running, wants)
+    except Exception as error:
+        if deadline.expired():
+            why = f"{call.tool} took longer than {limit:g} s"
+            return ToolResult(Outcome.TIMED_OUT, error=why)
+        return _failed(call, error)
+
+
+def _failed(call: ToolCall, error: Exception) -> ToolResult:
+    """What a tool raised is its answer; a bug of ours says so."""
+    if isinstance(error, Denied):
+        return ToolResult(Outcome.DENIED, error=error.what, hint=error.hint)
+    if isinstance(error, PilotageError):
+        outcome = Outcome.UNAVAILABLE if error.status == 503 else Outcome.FAILED
+        return ToolResult(outcome, error=error.what, hint=error.hint)
+    logger.error("%s broke in call %s", call.tool, call.id, exc_info=error)
+    return ToolResult(Outcome.FAILED, error=f"{call.tool} broke: {type(error).__name__}: {error}")
