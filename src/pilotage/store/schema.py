@@ -15,8 +15,8 @@ MIGRATIONS: tuple[str, ...] = (
         call TEXT NOT NULL,
         tool TEXT NOT NULL,
         principal TEXT NOT NULL,
-        body BLOB NOT NULL,
-        hash BLOB NOT NULL
+        body TEXT NOT NULL,
+        hash TEXT NOT NULL
     ) STRICT;
     CREATE INDEX audit_closed ON audit (call) WHERE event = 'close';
     CREATE TABLE api_key (
