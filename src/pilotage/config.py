@@ -158,7 +158,8 @@ def _load(path: Path, *, must_exist: bool) -> Mapping[str, Any]:
     try:
         content = yaml.safe_load(text)
     except yaml.YAMLError as error:
-        raise BadInput(f"{path} is not YAML: {error}") from None
+        why = " ".join(str(error).split())
+        raise BadInput(f"{path} is not YAML: {why}", "mend that line") from None
     if content is None:
         return {}
     if not isinstance(content, dict):

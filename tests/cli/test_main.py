@@ -33,6 +33,27 @@ def test_a_bug_is_4_and_never_looks_like_a_verdict(
     assert "error: this is a bug of pilotage, not a verdict" in err
 
 
+def test_a_home_that_cannot_be_made_is_said(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("PILOTAGE_HOME", "/proc/nope")
+    for words in (["keys", "list"], ["scan", "."]):
+        assert main(words) == 2
+        err = capsys.readouterr().err
+        assert err == (
+            "error: /proc/nope: No such file or directory\nhint:  is PILOTAGE_HOME right?\n"
+        )
+
+
+def test_nobody_reads_why_it_is_refused_and_still_it_is_no_verdict() -> None:
+    process = subprocess.Popen(
+        [sys.executable, "-m", "pilotage.cli.main", "scann"], stderr=subprocess.PIPE
+    )
+    assert process.stderr is not None
+    process.stderr.close()
+    assert process.wait(timeout=30) == 141
+
+
 def test_a_closed_pipe_is_no_pass_and_no_traceback() -> None:
     process = subprocess.Popen(
         [sys.executable, "-m", "pilotage.cli.main", "--help"],

@@ -127,7 +127,7 @@ async def test_news_name_what_runs_what_is_done_and_what_was_found(project: Path
     )
     lines = [news.message for news in heard]
     assert "bandit code: runs" in lines
-    assert any(line.startswith("bandit code: ") and "1 findings" in line for line in lines)
+    assert any(line.startswith("bandit code: ") and "1 finding" in line for line in lines)
     assert (heard[-1].done, heard[-1].total) == (2, 2)
 
 

@@ -30,18 +30,31 @@ def main(argv: Sequence[str] | None = None) -> int:
     if "--stdio" not in words:  # there the stream is a protocol, not a log
         guard.install(os.environ)
     try:
-        code = _run(words)
+        code = _guarded(words)
         sys.stdout.flush()
         return code
+    except BrokenPipeError:
+        for stream in (sys.stdout, sys.stderr):  # or Python flushes it again at the end
+            try:
+                stream.flush()
+            except BrokenPipeError:
+                os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+        return 141
+
+
+def _guarded(words: Sequence[str]) -> int:
+    try:
+        return _run(words)
     except PilotageError as error:
         return _refused(error.what, error.hint, error.exit)
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         return 130
     except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or Python flushes again
-        return 141
-    except Exception:
+        raise
+    except Exception as error:
+        if isinstance(error, OSError) and error.filename:
+            return _refused(f"{error.filename}: {error.strerror}", "is PILOTAGE_HOME right?", 2)
         traceback.print_exc()
         hint = "please report it: CONTRIBUTING.md; a weakness: SECURITY.md"
         return _refused("this is a bug of pilotage, not a verdict", hint, 4)

@@ -75,4 +75,5 @@ def ending(run: ScannerRun) -> str:
     if run.outcome is not Outcome.SUCCEEDED:
         return f"{run.outcome.value.replace('_', ' ')}: {visible(run.why)[:200]}"
     unread = f", {len(run.unread)} files unread" if run.unread else ""
-    return f"{run.seconds:.1f} s, {len(run.findings)} findings{unread}"
+    found = f"{len(run.findings)} finding{'' if len(run.findings) == 1 else 's'}"
+    return f"{run.seconds:.1f} s, {found}{unread}"

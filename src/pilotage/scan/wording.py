@@ -107,7 +107,7 @@ def next_command(scan: Scan) -> tuple[str, str]:
         if broken:
             names = ", ".join(dict.fromkeys(visible(run.scanner) for run in broken))
             return f"optional: [{names}]", "in the policy, to do without them"
-        return "pilotage scanners check", "see which scanners work here"
+        return "pilotage scanners list", "see what each reads"
     if scan.verdict.ruling is Ruling.PASS and scan.profile != "strict":
         return f"pilotage scan {target} --profile strict", "look harder"
     return f"pilotage scan {target} --format html --output report.html", "a page to show"
