@@ -98,7 +98,7 @@ async def test_arguments_of_the_articles_clients_are_ignored_by_name(app: App, r
     ("arguments", "said"),
     [
         ({}, "nothing to scan"),
-        ({"source_path": "absent"}, "not a folder"),
+        ({"source_path": "absent"}, "absent is not there"),
         ({"source_path": "project", "profile": "none"}, "no profile"),
         ({"source_path": "project", "formats": ["pdf"]}, "no format"),
         ({"source_path": "project", "scanners": ["none"]}, "no scanner"),
