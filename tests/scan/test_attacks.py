@@ -225,3 +225,41 @@ async def test_a_suffix_that_means_another_hides_nothing(name: str, commit: Comm
 async def test_a_workflow_with_a_byte_order_mark_is_read(commit: Commit) -> None:
     seen = await scan(commit({".github/workflows/ci.yml": "\ufeff" + FLOW}), "zizmor")
     assert "template-injection" in {each.rule for each in seen.findings}
+
+
+POD = """apiVersion: v1
+kind: Pod
+metadata: {name: planted}
+spec:
+  containers:
+    - {name: c, image: nginx, securityContext: {privileged: true}}
+"""
+BLINDED = {
+    "template": "{{ if x }}\n" + POD + "{{ end }}\n",
+    "a-control-character": POD + "# a\x85b\n",
+    "a-key-that-is-a-list": POD + "? [a, b]\n: c\n",
+    "a-tag-and-a-key-twice": POD + "x: !y z\nx: 1\n",
+}
+
+
+@pytest.mark.parametrize("text", BLINDED.values(), ids=BLINDED.keys())
+async def test_a_workload_that_no_scanner_can_parse_is_unread(text: str, commit: Commit) -> None:
+    """Both leave out what they cannot parse, and say so of some of it only."""
+    seen = await scan(commit({"pod.yaml": text, "other.yaml": "a: 1\n"}), "trivy", "checkov")
+    assert seen.verdict.ruling is not Ruling.PASS
+    assert "pod.yaml" in {
+        each.path for each in (*seen.unread, *(f.location for f in seen.findings))
+    }
+
+
+SOUND = POD.replace("{privileged: true}", "{readOnlyRootFilesystem: true}")
+
+
+@pytest.mark.parametrize("name", ["pod.yaml", "templates/pod.yaml"])
+async def test_a_workload_that_can_be_parsed_is_read(name: str, commit: Commit) -> None:
+    files = {name: SOUND, "values.yaml": "a: 1\n", "map.yaml": "apiVersion: v1\nkind: ConfigMap\n"}
+    if "/" in name:
+        files["Chart.yaml"] = "apiVersion: v2\nname: x\nversion: 1.0.0\n"
+        files[name] = "{{ if .Values.on }}\n" + SOUND + "{{ end }}\n"
+    seen = await scan(commit(files), "trivy", "checkov")
+    assert not seen.unread

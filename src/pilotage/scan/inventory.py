@@ -6,6 +6,7 @@ from __future__ import annotations
 import functools
 import re
 from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
 
 from pilotage.domain.scan import Inventory
 from pilotage.domain.text import visible
@@ -43,6 +44,11 @@ _BY_NAME: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("java-lock", ("gradle.lockfile", "pom.xml")),
 )  # fmt: skip
 _KUBERNETES = re.compile(rb"^apiVersion:[ \t]*\S+", re.MULTILINE)
+_WORKLOAD = re.compile(
+    rb"^[\"']?kind[\"']?[ \t]*:[ \t]*[\"']?(?:Pod|Deployment|DaemonSet|StatefulSet|ReplicaSet"
+    rb"|ReplicationController|Job|CronJob)\b",
+    re.MULTILINE,
+)
 _KIND = re.compile(rb"^kind:[ \t]*[A-Z]\w+", re.MULTILINE)
 _CLOUDFORMATION = re.compile(rb"AWSTemplateFormatVersion|[\"']?Type[\"']?\s*:\s*[\"']?AWS::\w+::")
 _SCRIPT = re.compile(rb"#![ \t]*\S*/(?:env[ \t]+(?:-S[ \t]+)?)?(\w+)")
@@ -99,6 +105,22 @@ def _pieces(glob: str) -> Iterator[str]:
             yield f"[^{inner[1:]}]" if inner.startswith("!") else f"[{inner}]"
         else:
             yield re.escape(token)
+
+
+def workloads(stage: Path, files: Iterable[str]) -> Iterator[str]:
+    """The files that hold something for Kubernetes to run, of which a scanner that has read one
+    has always something to say. Templates of a Helm chart need not say anything by themselves."""
+    for path in files:
+        if not path.endswith((".yaml", ".yml")) or _of_chart(stage, path):
+            continue
+        data = (stage / path).read_bytes()
+        if b"apiVersion" in data and _WORKLOAD.search(data):
+            yield path
+
+
+def _of_chart(stage: Path, path: str) -> bool:
+    above, inside, _ = path.partition("templates/")
+    return bool(inside) and (stage / above / "Chart.yaml").is_file()
 
 
 def _by_name(path: str) -> Iterator[str]:

@@ -24,7 +24,7 @@ from pilotage.domain.text import visible
 from pilotage.process.run import Finished, Limits, Program, run
 from pilotage.process.sandbox import Sandbox
 from pilotage.scan.environment import Installed
-from pilotage.scan.inventory import matching
+from pilotage.scan.inventory import matching, workloads
 from pilotage.scan.scanner import Parsed, Pass, Raw, Scanner, Unusable
 
 OUTPUT = 64 << 20
@@ -73,7 +73,7 @@ async def run_pass(
         if each.target == "stage":
             expected = frozenset(matching(each.reads, ground.files))
         parsed = await _look(each, installed, ground, sorted(expected), tally)
-        unread = _unread(scanner.name, each, parsed, expected)
+        unread = _unread(scanner.name, each, parsed, expected, ground.stage)
     except _Stopped as stopped:
         outcome, why, parsed = stopped.outcome, stopped.why, Parsed()
     except PilotageError as error:
@@ -90,7 +90,7 @@ async def run_pass(
         parsed.findings,
         unread,
         each.coverage,
-        _count(parsed, expected),
+        _count(parsed, expected) if each.coverage is not Coverage.NONE else None,
         len(expected) if each.target == "stage" else None,
         seconds=round(time.monotonic() - began, 3),
         memory=tally.memory,
@@ -268,7 +268,9 @@ def _report(path: Path) -> bytes:
         return file.read(OUTPUT)
 
 
-def _unread(name: str, each: Pass, parsed: Parsed, expected: frozenset[str]) -> tuple[Unread, ...]:
+def _unread(
+    name: str, each: Pass, parsed: Parsed, expected: frozenset[str], stage: Path
+) -> tuple[Unread, ...]:
     """What was to be read and was not: as the scanner says, and as its evidence shows."""
     told = [replace(row, scanner=row.scanner or name) for row in parsed.unread]
     if each.coverage is Coverage.LISTED:
@@ -281,6 +283,10 @@ def _unread(name: str, each: Pass, parsed: Parsed, expected: frozenset[str]) -> 
             raise _Stopped(Outcome.FAILED, "its report does not count what it read")
         if expected and not _count(parsed, expected) and not told:
             told.append(Unread(f"({len(expected)} files)", f"{name} says it read none", name))
+    elif isinstance(parsed.read, AbstractSet):  # only what it had something to say of
+        quiet = sorted(expected - parsed.read - {row.path for row in told})
+        why = f"{name} says nothing of the Kubernetes workload in it"
+        told += [Unread(path, why, name) for path in workloads(stage, quiet)]
     return tuple(told)
 
 

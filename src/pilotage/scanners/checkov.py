@@ -51,7 +51,12 @@ class _Check(msgspec.Struct):
     guideline: str | None = None
 
 
+class _Named(msgspec.Struct):
+    file_path: str = ""
+
+
 class _Results(msgspec.Struct):
+    passed_checks: list[_Named] = []
     failed_checks: list[_Check] = []
     skipped_checks: list[_Check] = []
     parsing_errors: list[str] = []
@@ -78,7 +83,7 @@ _Reports: Any = _Report | list[_Report]
 def parse(raw: Raw) -> Parsed:
     """Failed checks, and skipped ones: nothing in the source may silence a finding by itself.
 
-    A report does not name the files that have nothing to check, so it is no evidence of reading.
+    A report does not name the files that have nothing to check: `read` are those it has.
     """
     document: _Report | list[_Report] = decode(raw.stdout, _Reports, WHAT)
     reports = document if isinstance(document, list) else [document]
@@ -86,18 +91,21 @@ def parse(raw: Raw) -> Parsed:
         raise Unusable(f"this is not {WHAT}: it is empty")
     findings: list[Finding] = []
     unread: dict[str, Unread] = {}
+    read: set[str] = set()
     for report in reports:
         if report.results is None or report.summary is None:
             if not report.checkov_version or report.failed:
                 raise Unusable(f"this is not {WHAT}: it has no results")
             continue
         findings += _findings(report.results)
+        read |= {check.file_path.lstrip("/") for check in report.results.passed_checks}
         for path in map(raw.relative, report.results.parsing_errors):
             unread[path] = Unread(path.lstrip("/"), "checkov could not parse it")
         missing = report.summary.parsing_errors - len(report.results.parsing_errors)
         if missing > 0:
             unread[""] = Unread("", f"checkov could not parse {missing} files it does not name")
-    return Parsed(tuple(findings), None, tuple(unread.values()))
+    read |= {finding.location.path for finding in findings}
+    return Parsed(tuple(findings), frozenset(read), tuple(unread.values()))
 
 
 def _findings(results: _Results) -> Iterator[Finding]:

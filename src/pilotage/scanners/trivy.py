@@ -160,10 +160,9 @@ def parse_terraform(raw: Raw) -> Parsed:
 
 
 def parse_config(raw: Raw) -> Parsed:
-    """As `parse`, without evidence: a YAML or JSON file that trivy does not take for
-    infrastructure and one that is broken look the same in its report."""
-    parsed = parse(raw)
-    return Parsed(parsed.findings, None, parsed.unread)
+    """As `parse`, which is no evidence of all that was read: a YAML or JSON file that trivy does
+    not take for infrastructure and one that is broken look the same in its report."""
+    return parse(raw)
 
 
 def parse_secrets(raw: Raw) -> Parsed:

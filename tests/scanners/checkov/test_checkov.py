@@ -36,7 +36,7 @@ def test_one_framework_and_several_are_read() -> None:
 
 def test_a_lone_summary_says_that_nothing_was_recognised_not_that_it_was_read() -> None:
     parsed = read({"passed": 0, "failed": 0, "parsing_errors": 0, "checkov_version": "3.3.30"})
-    assert (parsed.findings, parsed.read) == ((), None)
+    assert (parsed.findings, parsed.read) == ((), frozenset())
     with pytest.raises(Unusable):
         read({"passed": 0, "failed": 2, "checkov_version": "3.3.30"})
 
