@@ -86,8 +86,7 @@ class Gateway:
                 result = _failed(call, error)
             else:
                 result = await _wait(entry, call, running, wants)
-            result = self._clean(result, ignored)
-            return result
+            return (result := self._clean(result, ignored))
         except PilotageError as refused:
             outcome = Outcome.DENIED if isinstance(refused, Denied) else Outcome.FAILED
             result = ToolResult(outcome, error=self._redactor.text(refused.what), hint=refused.hint)
@@ -96,7 +95,7 @@ class Gateway:
             seconds = time.perf_counter() - began
             self._audit.close(call, decision, result, seconds)
             if observer is not None:
-                name = entry.tool.name if entry is not None else None
+                name = None if entry is None else call.tool
                 observer.ended(name, call.via, result.outcome, seconds)
 
     def _clean(self, result: ToolResult, ignored: tuple[str, ...]) -> ToolResult:
