@@ -245,6 +245,9 @@ def _verdict(scan: Scan) -> Iterator[RenderableType]:
     if verdict.reasons and verdict.reasons[0].hint:
         table.add_row("hint", Text(_short(visible(verdict.reasons[0].hint))))
     for reason in verdict.reasons[1:ROWS]:
+        if reason.ruling is Ruling.PASS:
+            table.add_row("note", Text(_short(visible(reason.why)), "dim"))
+            continue
         style = "magenta" if reason.ruling is Ruling.INCOMPLETE else ""
         table.add_row("also", Text(_short(f"{reason.ruling}: {visible(reason.why)}"), style))
     if verdict.reasons[ROWS:]:
@@ -252,7 +255,10 @@ def _verdict(scan: Scan) -> Iterator[RenderableType]:
     command, purpose = next_command(scan)
     table.add_row("next", Text.assemble((command, "bold cyan"), (f"  ({purpose})", "dim")))
     label = (f" {verdict.ruling} ", RULINGS[verdict.ruling])
-    yield Text.assemble("\n", label, " ", (visible(verdict.why), "bold"))
+    said = Table(box=None, show_header=False, padding=(0, 1, 0, 0))
+    said.add_row(Text(*label), Text(visible(verdict.why), "bold"))
+    yield Text("")
+    yield said
     yield _line(MEANINGS[verdict.ruling])
     yield Padding(table, (0, 0, 0, 2))
 
