@@ -9,9 +9,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import sqlite3
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -21,7 +20,7 @@ import msgspec
 from pilotage.domain.call import Outcome, Principal, Progress, Report, ToolCall, ToolResult
 from pilotage.domain.errors import Busy, Denied, PilotageError, Unavailable
 from pilotage.domain.ids import new_id
-from pilotage.domain.run import Kind, Run, StepState
+from pilotage.domain.run import Kind, Run, RunState, StepRun, StepState
 from pilotage.pipeline import journal
 from pilotage.pipeline.advance import News, advance
 from pilotage.pipeline.catalogue import Catalogue
@@ -69,11 +68,18 @@ class Driver:
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._cancelled: set[str] = set()
         self._stale = False
+        self._due: int | None = None
+        self._alarm: asyncio.TimerHandle | None = None
 
     def nudge(self) -> None:
         """Somebody else has written into the journal."""
         self._stale = True
         self._bell.set()
+
+    @property
+    def at_rest(self) -> bool:
+        """Over, or waiting for a person, as far as is known here."""
+        return not self._stale and self.run.state in (RunState.WAITING, RunState.ENDED)
 
     async def drive(self) -> None:
         """To the end of the run. Cancelling it lets go of the run without ending it."""
@@ -97,7 +103,9 @@ class Driver:
             if not events:
                 break
             try:
-                await self._means.database.write(partial(_append, run=run, events=events))
+                await self._means.database.write(
+                    partial(journal.append, before=self.run, after=run, events=events)
+                )
             except Overtaken:
                 self._catch_up()
                 continue
@@ -119,23 +127,28 @@ class Driver:
         events = journal.read(self._means.database, self.run.id, self.run.seq)
         if any(e.kind is Kind.TAKEN and e.body["owner"] != self._owner for e in events):
             raise Lost
-        if events:
-            self.run = fold(self.plan, self.run, events)
-            self._means.told(self.run.id)
+        self.run = fold(self.plan, self.run, events)
+        self._means.told(self.run.id)
 
     async def _rest(self, move: Move) -> None:
         """Until there is news, or something is due."""
         if self.run.outcome is not None:
             return
-        timer = None
-        if move.due is not None:
-            delay = max(0.0, move.due / 1e6 - time.time())
-            timer = asyncio.get_running_loop().call_later(delay, self._bell.set)
-        try:
-            await self._bell.wait()
-        finally:
-            if timer is not None:
-                timer.cancel()
+        if move.due != self._due:
+            self._set_alarm(move.due)
+        await self._bell.wait()
+
+    def _set_alarm(self, due: int | None) -> None:
+        if self._alarm is not None:
+            self._alarm.cancel()
+        self._due, self._alarm = due, None
+        if due is not None:
+            delay = max(0.0, due / 1e6 - time.time())
+            self._alarm = asyncio.get_running_loop().call_later(delay, self._ring)
+
+    def _ring(self) -> None:
+        self._due = None
+        self._bell.set()
 
     def _idempotent(self, name: str) -> bool:
         known = self._means.tools.get(self.plan.steps[name].tool)
@@ -205,6 +218,7 @@ class Driver:
     async def _let_go(self) -> None:
         """End what runs; its steps stay started in the journal, so that whoever drives next
         finds them cut off."""
+        self._set_alarm(None)
         tasks = list(self._tasks.values())
         self._cancelled.clear()
         for task in tasks:
@@ -214,18 +228,29 @@ class Driver:
                 await asyncio.gather(*tasks, return_exceptions=True)
 
 
+class _Steps(Mapping[str, Any]):
+    """What expressions read of steps, made only for those that are read."""
+
+    def __init__(self, steps: Mapping[str, StepRun]) -> None:
+        self._steps = steps
+
+    def __getitem__(self, name: str) -> dict[str, Any]:
+        step = self._steps[name]
+        if step.outcome is None or step.state is not StepState.ENDED:
+            return {}
+        return {"outcome": step.outcome.value, "error": step.error, "outputs": step.value}
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._steps)
+
+    def __len__(self) -> int:
+        return len(self._steps)
+
+
 def contexts(run: Run) -> dict[str, Any]:
     """What `${{ }}` reads."""
-    steps = {
-        name: {"outcome": step.outcome.value, "error": step.error, "outputs": step.value}
-        for name, step in run.steps.items()
-        if step.outcome is not None and step.state is StepState.ENDED
-    }
+    steps = _Steps(run.steps)
     return {"github": run.github, "env": run.env, "inputs": run.inputs, "steps": steps}
-
-
-def _append(connection: sqlite3.Connection, run: Run, events: list[Any]) -> None:
-    journal.append(connection, run, events)
 
 
 def _body(result: ToolResult) -> Mapping[str, Any]:

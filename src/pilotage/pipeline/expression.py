@@ -213,7 +213,7 @@ def _look_up(holder: Any, index: Any) -> Any:
     """A property (without regard to case) or an item; None where there is none."""
     if isinstance(holder, Mapping) and primitive(index):
         wanted = text(index).lower()
-        return next((value for key, value in holder.items() if key.lower() == wanted), None)
+        return next((holder[key] for key in holder if key.lower() == wanted), None)
     if isinstance(holder, list):
         place = number(index)
         if 0 <= place < len(holder):

@@ -41,6 +41,8 @@ def opened(run: str, event: Event, plan: Plan) -> Run:
 
 def fold(plan: Plan, run: Run, events: Sequence[Event]) -> Run:
     """The run after these events, which must follow its last one without a gap."""
+    if not events:
+        return run
     draft = _Draft(plan, run)
     for event in events:
         draft.apply(event)
@@ -48,15 +50,13 @@ def fold(plan: Plan, run: Run, events: Sequence[Event]) -> Run:
 
 
 class _Draft:
-    """One copy of a run's tables for a batch of events, instead of one copy an event."""
+    """One copy of a run's tables for a batch of events, and none of those that stay."""
 
     def __init__(self, plan: Plan, run: Run) -> None:
         self.plan, self.run = plan, run
-        self.steps, self.frontier, self.unmet = (
-            dict(run.steps),
-            dict(run.frontier),
-            dict(run.unmet),
-        )
+        self.steps = dict(run.steps)
+        self.frontier: dict[str, None] = run.frontier  # type: ignore[assignment]
+        self.unmet: dict[str, int] = run.unmet  # type: ignore[assignment]
         self.changes: dict[str, Any] = {}
         self.seq, self.at, self.deadline = run.seq, run.at, run.deadline
 
@@ -104,6 +104,8 @@ class _Draft:
         ended = step.state is StepState.ENDED and self.steps[name].state is not StepState.ENDED
         self.steps[name] = step
         if ended:
+            if self.frontier is self.run.frontier:
+                self.frontier, self.unmet = dict(self.frontier), dict(self.unmet)
             self.frontier.pop(name, None)
             for dependent in self.plan.dependents[name]:
                 self.unmet[dependent] -= 1

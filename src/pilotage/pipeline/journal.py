@@ -50,13 +50,16 @@ def caught_up(connection: sqlite3.Connection, plan: Plan, run: Run) -> Run:
 
 def append(
     connection: sqlite3.Connection,
-    run: Run,
+    before: Run,
+    after: Run,
     events: Sequence[Event],
     owner: tuple[str, int] | None = None,
 ) -> None:
-    """Within a write: add events; `run` is where it stands after them."""
-    outcome = run.outcome.value if run.outcome is not None else None
-    rows.append(connection, run.id, [row(e) for e in events], run.state.value, outcome, owner)
+    """Within a write: add the events that lead from one to the other. `owner`: of a new owner."""
+    rows.append(connection, after.id, [row(e) for e in events])
+    if owner is not None or before.state is not after.state:
+        outcome = after.outcome.value if after.outcome is not None else None
+        rows.note(connection, after.id, after.at, after.state.value, outcome, owner)
 
 
 def _plan(created: Event) -> Plan:

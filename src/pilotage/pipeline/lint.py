@@ -157,10 +157,14 @@ def _names(document: Document, pipeline: Pipeline) -> list[Problem]:
     """Names that are used twice or not there, and circles."""
     found = []
     known: dict[str, int] = {}
+    seen: dict[str, int] = {}
     for place, step in enumerate(pipeline.steps):
-        if step.name in known:
-            what = f"two steps are called {step.name!r} (the other is step {known[step.name] + 1})"
-            found.append(document.problem(("steps", place, "name"), what))
+        folded = step.name.lower()
+        if folded in seen:
+            what = f"two steps are called {step.name!r} (the other is step {seen[folded] + 1})"
+            hint = "expressions do not see the difference of A and a"
+            found.append(document.problem(("steps", place, "name"), what, hint))
+        seen.setdefault(folded, place)
         known.setdefault(step.name, place)
     for place, step in enumerate(pipeline.steps):
         for number, need in enumerate(step.needs):

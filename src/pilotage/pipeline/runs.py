@@ -80,7 +80,7 @@ class Runs:
         self._owner = new_id()
         self._means = Means(database, call, tools, current, self._ring)
         self._live: dict[str, tuple[Driver, asyncio.Task[None]]] = {}
-        self._bells: dict[str, set[asyncio.Event]] = {}
+        self._bells: dict[str, dict[asyncio.Event, bool]] = {}
         self._taking: dict[str, asyncio.Task[bool]] = {}
         self._unfinished: set[asyncio.Task[Any]] = set()
         self._broken: dict[str, Exception] = {}
@@ -152,9 +152,9 @@ class Runs:
             return run
         body = {"owner": self._owner, "pid": os.getpid()}
         event = _next(run, Kind.TAKEN, None, body)
-        run = fold.fold(frozen, run, [event])
-        journal.append(connection, run, [event], (self._owner, os.getpid()))
-        return run
+        after = fold.fold(frozen, run, [event])
+        journal.append(connection, run, after, [event], (self._owner, os.getpid()))
+        return after
 
     async def _drive(self, driver: Driver, number: int) -> None:
         run = driver.run.id
@@ -183,7 +183,7 @@ class Runs:
     async def wait(self, run: str) -> Run:
         """Until it has ended or waits for a person. Should its owner die meanwhile, this process
         goes on with it. Cancelling the wait leaves the run alone."""
-        with self._bell(run) as bell:
+        with self._bell(run, each=False) as bell:
             while not self._at_rest(run):
                 await self._rung(run, bell)
                 bell.clear()
@@ -194,7 +194,7 @@ class Runs:
     ) -> AsyncIterator[Event]:
         """The journal from event `after` on, as it grows, until the run has ended; `settled`: or
         waits for a person, and with the promise of `wait`."""
-        with self._bell(run) as bell:
+        with self._bell(run, each=True) as bell:
             over = False
             while True:
                 bell.clear()
@@ -223,10 +223,10 @@ class Runs:
         """It has ended or waits; and our own driver, if any, sees it so too."""
         if run in self._broken:
             raise self._broken.pop(run)
-        if RunState(self._row(run).state) not in SETTLED:
-            return False
         live = self._live.get(run)
-        return live is None or live[0].run.state in SETTLED
+        if live is not None and not live[0].at_rest:
+            return False
+        return RunState(self._row(run).state) in SETTLED
 
     async def approve(
         self, run: str, by: Principal, step: str | None = None, reason: str = ""
@@ -305,8 +305,9 @@ class Runs:
             now = journal.caught_up(connection, frozen, stands)
             for kind, step, said in body(now):
                 event = _next(now, kind, step, said)
-                now = fold.fold(frozen, now, [event])
-                journal.append(connection, now, [event])
+                after = fold.fold(frozen, now, [event])
+                journal.append(connection, now, after, [event])
+                now = after
             return now
 
         after = await self._database.write(append)
@@ -384,20 +385,25 @@ class Runs:
             )
 
     def _ring(self, run: str) -> None:
-        for bell in self._bells.get(run, ()):
-            bell.set()
+        bells = self._bells.get(run)
+        if bells:
+            live = self._live.get(run)
+            moves = live is not None and not live[0].at_rest
+            for bell, each in bells.items():
+                if each or not moves:
+                    bell.set()
 
     @contextlib.contextmanager
-    def _bell(self, run: str) -> Iterator[asyncio.Event]:
-        """Rings whenever the journal of a run has grown."""
+    def _bell(self, run: str, *, each: bool) -> Iterator[asyncio.Event]:
+        """Rings when the journal of a run has grown; `each` False: when it may be at rest."""
         self._row(run)
         bell = asyncio.Event()
-        self._bells.setdefault(run, set()).add(bell)
+        self._bells.setdefault(run, {})[bell] = each
         self._watch()
         try:
             yield bell
         finally:
-            self._bells[run].discard(bell)
+            del self._bells[run][bell]
             if not self._bells[run]:
                 del self._bells[run]
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import math
 import re
+from collections.abc import Mapping
 from decimal import Decimal
 from typing import Any
 
@@ -21,7 +22,7 @@ _EXACT = 1 << 53
 
 
 def primitive(value: Any) -> bool:
-    return not isinstance(value, (list, dict))
+    return not isinstance(value, (list, Mapping))
 
 
 def truthy(value: Any) -> bool:
@@ -143,6 +144,8 @@ def upper(text: str) -> str:
 def to_json(value: Any, margin: str = "\n") -> str:
     """Pretty JSON. Numbers are written as JavaScript does, NaN as null."""
     deeper = margin + "  "
+    if isinstance(value, Mapping):
+        value = dict(value)
     if isinstance(value, dict) and value:
         items = [f"{_quoted(key)}: {to_json(item, deeper)}" for key, item in value.items()]
         return "{" + deeper + f",{deeper}".join(items) + margin + "}"

@@ -15,6 +15,7 @@ from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future
 from pathlib import Path
+from queue import Empty, SimpleQueue
 from typing import Any, Generic, TypeVar
 
 from pilotage.domain.errors import Busy, PilotageError, Unavailable
@@ -50,8 +51,7 @@ class Database:
     def __init__(self, path: Path) -> None:
         self.path = path
         self._queue: deque[_Job[Any]] = deque()
-        self._ready = threading.Condition()
-        self._urgent = False
+        self._wake: SimpleQueue[None] = SimpleQueue()
         self._closing = False
         self._readers = threading.local()
         self._opened: list[sqlite3.Connection] = []
@@ -87,7 +87,7 @@ class Database:
         loop = asyncio.get_running_loop()
         future: asyncio.Future[T] = loop.create_future()
         self._put(_Job(work, loop, future), urgent=True)
-        return await asyncio.shield(future)
+        return await future
 
     async def settled(self) -> None:
         """Return once everything that was handed over before is on disk."""
@@ -121,9 +121,8 @@ class Database:
 
     def close(self) -> None:
         """Write what is queued, then stop."""
-        with self._ready:
-            self._closing = True
-            self._ready.notify()
+        self._closing = True
+        self._wake.put(None)
         self._thread.join()
         for connection in (*self._opened, self._connection):
             connection.close()
@@ -135,22 +134,20 @@ class Database:
             raise Busy("the write queue is full", "the disk is too slow for this load; try again")
         self._queue.append(job)
         if urgent:
-            with self._ready:
-                self._urgent = True
-                self._ready.notify()
+            self._wake.put(None)
 
     def _work(self) -> None:
         while True:
-            with self._ready:
-                if not self._urgent and not self._closing:
-                    self._ready.wait(LAZY_SECONDS)
-                self._urgent = False
-                last = self._closing
+            with contextlib.suppress(Empty):
+                self._wake.get(timeout=LAZY_SECONDS)
+            while not self._wake.empty():
+                self._wake.get_nowait()
+            last = self._closing
             group: list[_Job[Any]] = []
             while self._queue and len(group) < GROUP_LIMIT:
                 group.append(self._queue.popleft())
             if self._queue:
-                self._urgent = True
+                self._wake.put(None)
             self._commit(group)
             if last and not self._queue:
                 return
@@ -164,7 +161,7 @@ class Database:
         try:
             connection.execute("BEGIN IMMEDIATE")
             for job in group:
-                self._run(job)
+                self._run(job, alone=len(group) == 1)
             after = [done for _, hook in self._hooks if (done := hook(connection))]
             connection.execute("COMMIT")
         except Exception as error:
@@ -182,15 +179,20 @@ class Database:
             except Exception as error:
                 logger.error("after a commit: %s", error)
 
-    def _run(self, job: _Job[Any]) -> None:
+    def _run(self, job: _Job[Any], *, alone: bool) -> None:
+        """In a savepoint, which one that is alone in its transaction does not need."""
         connection = self._connection
-        connection.execute("SAVEPOINT job")
+        if not alone:
+            connection.execute("SAVEPOINT job")
         try:
             job.value = job.work(connection)
         except BaseException as error:
             job.error = error
-            connection.execute("ROLLBACK TO job")
-        connection.execute("RELEASE job")
+            connection.execute("ROLLBACK" if alone else "ROLLBACK TO job")
+            if alone:
+                connection.execute("BEGIN IMMEDIATE")
+        if not alone:
+            connection.execute("RELEASE job")
 
 
 def _nothing(_: sqlite3.Connection) -> None:

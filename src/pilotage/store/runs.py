@@ -25,7 +25,7 @@ class Overtaken(Exception):
 @dataclass(frozen=True, slots=True)
 class RunRow:
     """`number` is the run's byte in the lock file. `owner` and `pid` name who drives it, or did
-    last. Times are Unix microseconds."""
+    last. `changed` is when `state` did. Times are Unix microseconds."""
 
     number: int
     id: str
@@ -59,23 +59,27 @@ def create(connection: sqlite3.Connection, row: RunRow, first: EventRow) -> tupl
     return RunRow(*found), new
 
 
-def append(
-    connection: sqlite3.Connection,
-    run: str,
-    events: Sequence[EventRow],
-    state: str,
-    outcome: str | None,
-    owner: tuple[str, int] | None = None,
-) -> None:
-    """Add events and note where the run stands. `owner` (name, process id) is noted if given."""
+def append(connection: sqlite3.Connection, run: str, events: Sequence[EventRow]) -> None:
+    """Add events. Overtaken where one of these numbers is taken; then none is added."""
     try:
         _insert(connection, run, events)
     except sqlite3.IntegrityError as error:
         raise Overtaken(str(error)) from None
+
+
+def note(
+    connection: sqlite3.Connection,
+    run: str,
+    at: int,
+    state: str,
+    outcome: str | None,
+    owner: tuple[str, int] | None = None,
+) -> None:
+    """Where the run stands since `at`, for lists. `owner` (name, process id) if it is new."""
     connection.execute(
         "UPDATE run SET changed = ?2, state = ?3, outcome = ?4, "
         "owner = coalesce(?5, owner), pid = coalesce(?6, pid) WHERE id = ?1",
-        (run, events[-1][1], state, outcome, *(owner or (None, None))),
+        (run, at, state, outcome, *(owner or (None, None))),
     )
 
 
