@@ -24,7 +24,7 @@ from pilotage import config
 from pilotage.app import App
 from pilotage.domain.call import Effect, Outcome, Principal, ToolResult
 from pilotage.domain.pipeline import OnFailure, Pipeline, Step
-from pilotage.pipeline.runs import Given
+from pilotage.pipeline.prepare import Given
 from pilotage.tool.roots import roots
 from pilotage.tool.tool import tool
 
@@ -109,7 +109,7 @@ async def parked(home: Path) -> dict[str, float]:
     process = await approver(home)
     for run in runs[WAKES : 2 * WAKES]:
         there.append(await felt(app, run, lambda run: ask(process, run)))
-    await process.communicate()
+    await process.communicate(b"")  # the end of what it reads
     await app.runs.close()
     app.close()
     return {"cpu": share, "here": statistics.median(here), "there": statistics.median(there)}

@@ -72,6 +72,7 @@ class App:
                 settings.number("mcp.pipeline.retryCount"),
             ),
             self._current,
+            self.audit.note,
         )
         self._join(_tools(self.services) if tools is None else tools)
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from pilotage.pipeline import load
 from pilotage.pipeline.lint import checked, lint
-from pilotage.pipeline.runs import Given
+from pilotage.pipeline.prepare import Given
 from pipeline.conftest import BY, make_app
 
 

@@ -14,7 +14,7 @@ from pilotage.domain.call import Outcome, Principal
 from pilotage.domain.errors import BadInput, Conflict, NotFound
 from pilotage.domain.pipeline import Pipeline
 from pilotage.domain.run import Kind, Run, RunState
-from pilotage.pipeline.runs import Given
+from pilotage.pipeline.prepare import Given
 from pipeline.conftest import BY, lines, made, make_app, until
 
 Make = Callable[..., Pipeline]
@@ -386,23 +386,3 @@ async def test_ten_thousand_letters_of_a_tool_are_kept_within_bounds(
     run = await finished(app, pipeline(step))
     events = [e async for e in app.runs.events(run.id) if e.kind is Kind.SAID]
     assert len(events[0].body["lines"][0]) == 1000
-
-
-async def test_many_runs_that_wait_cost_next_to_nothing_and_all_wake_up(
-    app: App, pipeline: Make
-) -> None:
-    steps = """
-        name: a, tool: give, params: {answer: {}, outcome: failed}, on_failure: manual
-        name: b, tool: echo
-    """
-    waiting = pipeline(steps)
-    runs = await asyncio.gather(*(app.runs.start(waiting, Given(), BY) for _ in range(300)))
-    stands = await asyncio.gather(*(app.runs.wait(run) for run in runs))
-    assert {run.state for run in stands} == {RunState.WAITING}
-    await asyncio.sleep(0.3)
-    cpu = time.process_time()
-    await asyncio.sleep(1)
-    assert time.process_time() - cpu < 0.1
-    await asyncio.gather(*(app.runs.approve(run, BY) for run in runs))
-    ended = await asyncio.gather(*(app.runs.wait(run) for run in runs))
-    assert {run.outcome for run in ended} == {GOOD}

@@ -15,7 +15,7 @@ from pilotage.app import App
 from pilotage.domain.call import Outcome
 from pilotage.domain.errors import Conflict
 from pilotage.domain.run import Event, Kind, RunState
-from pilotage.pipeline.runs import Given
+from pilotage.pipeline.prepare import Given
 from pipeline.children import Child, start, write
 from pipeline.conftest import BY, lines, made, make_app, until
 

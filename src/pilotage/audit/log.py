@@ -19,7 +19,7 @@ import msgspec
 
 from pilotage.audit.checkpoint import Checkpoints
 from pilotage.domain.audit import AuditEntry, CallRecord
-from pilotage.domain.call import Decision, ToolCall, ToolResult
+from pilotage.domain.call import Decision, Principal, ToolCall, ToolResult
 from pilotage.domain.errors import Busy, Unavailable
 from pilotage.store import audit as rows
 from pilotage.store.database import Database
@@ -90,8 +90,16 @@ class AuditLog:
         """Record what the door turned away before it became a call (no key, wrong key)."""
         if len(self._pending) >= PENDING_LIMIT:
             raise Busy("the audit queue is full", "the disk is too slow for this load; try again")
-        now, body = time.time_ns() // 1000, _encode({"via": via, "error": why})
-        self._pending.append((now, "refused", call, tool, principal, body))
+        self._add("refused", call, tool, principal, {"via": via, "error": why})
+
+    def note(self, event: str, run: str, by: Principal, words: Mapping[str, Any]) -> None:
+        """Record what a person said to a run (approved, rejected, resumed, stopping), called in
+        the writer's transaction: the words and this row are on disk together."""
+        self._add(event, run, "", by.name, words)
+
+    def _add(self, event: str, call: str, tool: str, by: str, body: Mapping[str, Any]) -> None:
+        text = _encode(body)
+        self._pending.append((time.time_ns() // 1000, event, call, tool, by, text))
 
     async def settled(self) -> None:
         """Return once everything recorded before is on disk; raise if it cannot be."""
@@ -108,13 +116,14 @@ class AuditLog:
         if not pending:
             return None
         seq, before = rows.head(connection) or (-1, GENESIS)
-        chained: list[rows.Row] = []
+        values: list[int | str] = []
         for row in pending:
             seq += 1
             numbered = (seq, *row)
             before = chain(before, numbered)
-            chained.append((*numbered, before))
-        rows.insert(connection, chained)
+            values += numbered
+            values.append(before)
+        rows.insert(connection, values)
 
         def done() -> None:
             for _ in pending:

@@ -16,6 +16,8 @@ from pilotage.cli import terminal
 from pilotage.domain.audit import AuditEntry
 from pilotage.store.database import Database
 
+EVENTS = ("open", "close", "refused", "approved", "rejected", "resumed", "stopping")
+
 
 def register(parser: argparse.ArgumentParser) -> None:
     verbs = parser.add_subparsers(dest="verb", required=True, metavar="list|verify")
@@ -23,7 +25,7 @@ def register(parser: argparse.ArgumentParser) -> None:
     listing.add_argument("--limit", type=terminal.rows, default=50, help="default: %(default)s")
     listing.add_argument("--before", type=int, metavar="SEQ", help="only rows before this number")
     listing.add_argument("--tool", help="of one tool only")
-    listing.add_argument("--event", choices=("open", "close", "refused"))
+    listing.add_argument("--event", choices=EVENTS)
     listing.add_argument("--json", action="store_true", help="one JSON object a line")
     verbs.add_parser("verify", help="walk the chain; exit 1 where it is broken")
 

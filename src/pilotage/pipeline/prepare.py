@@ -4,6 +4,7 @@ when it is taken up again elsewhere."""
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 from pilotage.domain.errors import BadInput
@@ -16,6 +17,17 @@ _EMPTY: Mapping[InputType, str | int | bool] = {
     InputType.NUMBER: 0,
     InputType.BOOLEAN: False,
 }
+
+
+@dataclass(frozen=True, slots=True)
+class Given:
+    """What a run starts with beside its pipeline. `environment` is the job's; only the names that
+    the pipeline reads are kept. `key`: the same key of the same principal is the same run."""
+
+    inputs: Mapping[str, Any] = field(default_factory=dict)
+    github: Mapping[str, Any] = field(default_factory=dict)
+    environment: Mapping[str, str] = field(default_factory=dict)
+    key: str | None = None
 
 
 def prepared(

@@ -14,7 +14,7 @@ import os
 import sqlite3
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -24,12 +24,12 @@ from pilotage.domain.ids import new_id
 from pilotage.domain.pipeline import Pipeline
 from pilotage.domain.run import Event, Kind, Run, RunState, RunSummary
 from pilotage.pipeline import fold, journal, lint
-from pilotage.pipeline.advance import News
 from pilotage.pipeline.catalogue import Catalogue
 from pilotage.pipeline.driver import Caller, Driver, Means
 from pilotage.pipeline.lock import Locks
 from pilotage.pipeline.plan import Plan, plan
-from pilotage.pipeline.prepare import prepared
+from pilotage.pipeline.prepare import Given, prepared
+from pilotage.pipeline.say import Said, judged, resumed, stopped
 from pilotage.store import runs as rows
 from pilotage.store.database import Database
 
@@ -52,19 +52,9 @@ class Terms:
     retry_count: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class Given:
-    """What a run starts with beside its pipeline. `environment` is the job's; only the names that
-    the pipeline reads are kept. `key`: the same key of the same principal is the same run."""
-
-    inputs: Mapping[str, Any] = field(default_factory=dict)
-    github: Mapping[str, Any] = field(default_factory=dict)
-    environment: Mapping[str, str] = field(default_factory=dict)
-    key: str | None = None
-
-
 class Runs:
-    """One of these a process. Close it. `tools` are those that steps may call."""
+    """One of these a process. Close it. `tools` are those that steps may call; `record` is told,
+    in the writer's transaction, what a person said to a run: event, run, who, and the words."""
 
     def __init__(
         self,
@@ -73,9 +63,11 @@ class Runs:
         call: Caller,
         tools: Catalogue,
         terms: Terms,
-        current: Callable[[Principal], Principal] = lambda by: by,
+        current: Callable[[Principal], Principal],
+        record: Callable[[str, str, Principal, Mapping[str, Any]], None],
     ) -> None:
         self._database, self.tools, self._terms = database, tools, terms
+        self._record = record
         self._locks = Locks(home / "runs.lock")
         self._owner = new_id()
         self._means = Means(database, call, tools, current, self._ring)
@@ -183,11 +175,12 @@ class Runs:
     async def wait(self, run: str) -> Run:
         """Until it has ended or waits for a person. Should its owner die meanwhile, this process
         goes on with it. Cancelling the wait leaves the run alone."""
+        live = self._live.get(run)
         with self._bell(run, each=False) as bell:
             while not self._at_rest(run):
                 await self._rung(run, bell)
                 bell.clear()
-        return self.show(run)[1]
+        return live[0].run if live is not None and live[0].run.outcome else self.show(run)[1]
 
     async def events(
         self, run: str, after: int = -1, *, settled: bool = False
@@ -232,13 +225,13 @@ class Runs:
         self, run: str, by: Principal, step: str | None = None, reason: str = ""
     ) -> Run:
         """Take a step that waits as it is: what needs it may start."""
-        return await self._judge(Kind.APPROVED, run, by, step, reason)
+        return await self._say(run, by, judged(Kind.APPROVED, by, step, reason))
 
     async def reject(
         self, run: str, by: Principal, step: str | None = None, reason: str = ""
     ) -> Run:
         """Give a step that waits up: what needs it does not run, and the run fails."""
-        return await self._judge(Kind.REJECTED, run, by, step, reason)
+        return await self._say(run, by, judged(Kind.REJECTED, by, step, reason))
 
     async def resume(
         self, run: str, by: Principal, step: str | None = None, reason: str = ""
@@ -246,43 +239,11 @@ class Runs:
         """Go on from where it stopped. Steps that ended well stay; those that failed, were
         skipped, or wait, are tried again (`step`: that one alone, which waits); a run whose owner
         died is taken up."""
-
-        def body(stands: Run) -> list[News]:
-            if stands.outcome is Outcome.SUCCEEDED:
-                raise Conflict(f"run {run} has succeeded: nothing is left to do")
-            if step is not None and step not in stands.waiting:
-                raise Conflict(f"step {step!r} of run {run} does not wait")
-            if stands.outcome is None and not stands.waiting:
-                return []
-            return [(Kind.RESUMED, step, {"by": by.name, "reason": reason})]
-
-        return await self._say(run, body)
+        return await self._say(run, by, resumed(by, step, reason))
 
     async def cancel(self, run: str, by: Principal, reason: str = "") -> Run:
         """End it: what runs is stopped, what has not begun is skipped."""
-        why = f"cancelled by {by.name}" + (f": {reason}" if reason else "")
-
-        def body(stands: Run) -> list[News]:
-            if stands.outcome is not None:
-                raise Conflict(f"run {run} has ended already: {stands.outcome}")
-            return [(Kind.STOPPING, None, {"outcome": Outcome.CANCELLED, "why": why})]
-
-        return await self._say(run, body)
-
-    async def _judge(
-        self, kind: Kind, run: str, by: Principal, step: str | None, reason: str
-    ) -> Run:
-        def body(stands: Run) -> list[News]:
-            waiting = ", ".join(stands.waiting)
-            if not waiting:
-                raise Conflict(f"run {run} does not wait for anybody", f"it is {stands.state}")
-            if step is not None and step not in stands.waiting:
-                raise Conflict(f"step {step!r} of run {run} does not wait", f"waiting: {waiting}")
-            if step is None and len(stands.waiting) > 1:
-                raise Conflict(f"run {run} waits in {waiting}", "say which: --step NAME")
-            return [(kind, step or stands.waiting[0], {"by": by.name, "reason": reason})]
-
-        return await self._say(run, body)
+        return await self._say(run, by, stopped(by, reason))
 
     async def _whole(self, work: Coroutine[Any, Any, Result]) -> Result:
         """Done to its end, whether or not the caller stays."""
@@ -291,11 +252,11 @@ class Runs:
         task.add_done_callback(self._unfinished.discard)
         return await asyncio.shield(task)
 
-    async def _say(self, run: str, body: Callable[[Run], list[News]]) -> Run:
+    async def _say(self, run: str, by: Principal, said: Said) -> Run:
         """Append what a person says, wake the owner, or become it."""
-        return await self._whole(self._append(run, body))
+        return await self._whole(self._append(run, by, said))
 
-    async def _append(self, run: str, body: Callable[[Run], list[News]]) -> Run:
+    async def _append(self, run: str, by: Principal, said: Said) -> Run:
         row = self._row(run)
         if run not in self._live and not self._locks.held(row.number):
             self._refuse_elsewhere(run)
@@ -303,11 +264,12 @@ class Runs:
 
         def append(connection: sqlite3.Connection) -> Run:
             now = journal.caught_up(connection, frozen, stands)
-            for kind, step, said in body(now):
-                event = _next(now, kind, step, said)
+            for kind, step, body in said(now):
+                event = _next(now, kind, step, body)
                 after = fold.fold(frozen, now, [event])
                 journal.append(connection, now, after, [event])
                 now = after
+                self._record(kind, run, by, {"step": step, **body})
             return now
 
         after = await self._database.write(append)

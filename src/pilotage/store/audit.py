@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Sequence
 
 from pilotage.store.database import Database
 
 Row = tuple[int, int, str, str, str, str, str, str]
 """seq, at (Unix microseconds), event, call, tool, principal, body (JSON), hash (hex)."""
+FIELDS = 8
 
 
 def head(connection: sqlite3.Connection) -> tuple[int, str] | None:
@@ -17,8 +17,9 @@ def head(connection: sqlite3.Connection) -> tuple[int, str] | None:
     return (found[0], found[1]) if found else None
 
 
-def insert(connection: sqlite3.Connection, rows: Sequence[Row]) -> None:
-    """Append rows whose numbers and hashes are settled.
+def insert(connection: sqlite3.Connection, values: list[int | str]) -> None:
+    """Append rows whose numbers and hashes are settled; `values` holds the fields of one row after
+    those of the other.
 
     Many rows a statement: the interpreter lock is handed over once a statement, and doing so once
     a row costs a busy server more than the rows themselves.
@@ -26,12 +27,9 @@ def insert(connection: sqlite3.Connection, rows: Sequence[Row]) -> None:
     at = 0
     for size in (256, 32, 1):
         statement = "INSERT INTO audit VALUES " + ",".join(["(?,?,?,?,?,?,?,?)"] * size)
-        while len(rows) - at >= size:
-            values: list[int | str] = []
-            for row in rows[at : at + size]:
-                values += row
-            connection.execute(statement, values)
-            at += size
+        while len(values) - at >= size * FIELDS:
+            connection.execute(statement, values[at : at + size * FIELDS])
+            at += size * FIELDS
 
 
 def hash_of(database: Database, seq: int) -> str | None:

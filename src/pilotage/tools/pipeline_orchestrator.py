@@ -12,7 +12,8 @@ from pilotage.domain.text import visible
 from pilotage.pipeline import lint
 from pilotage.pipeline.load import Document
 from pilotage.pipeline.plan import Plan
-from pilotage.pipeline.runs import Given, Runs
+from pilotage.pipeline.prepare import Given
+from pilotage.pipeline.runs import Runs
 from pilotage.pipeline.tell import Teller
 from pilotage.pipeline.values import text
 from pilotage.tool.tool import Call, tool
