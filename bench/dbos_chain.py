@@ -1,6 +1,6 @@
 """Run by bench/pipeline.py in DBOS' own environment: a chain of steps that do nothing.
 
-python dbos_chain.py DATABASE STEPS     prints {"step": ms p50, "chain": s for 1,000}
+python dbos_chain.py DATABASE WARM STEPS     prints {"step": ms p50, "chain": s for 1,000}
 """
 
 from __future__ import annotations
@@ -43,12 +43,12 @@ def chain(steps: int) -> None:
 
 def main() -> None:
     """Warm up, then measure."""
-    file, steps = sys.argv[1], int(sys.argv[2])
+    file, warm, steps = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
     sqlite3.connect(file).execute("PRAGMA journal_mode=WAL")
     settings: DBOSConfig = {"name": "bench-chain", "system_database_url": f"sqlite:///{file}"}
     DBOS(config=settings)
     DBOS.launch()
-    chain(20)
+    chain(warm)
     AT.clear()
     chain(steps)
     gaps = [(b - a) * 1000 for a, b in itertools.pairwise(AT)]

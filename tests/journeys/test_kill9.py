@@ -104,7 +104,7 @@ def check_audit(folder: Path, effects: Path) -> None:
     rows = app.audit.list(limit=100_000)
     said = verify(app.database, app.checkpoints)
     app.close()
-    opened = Counter(e.body["key"] for e in rows if e.event == "open")
+    opened = Counter(e.body["key"] for e in rows if e.event in ("open", "call"))
     assert (said.bad_seq, said.rows) == (None, len(rows))
     assert keys(effects, "begin") - opened == Counter()
     assert sum(keys(effects, "begin").values()) > len(lines(effects, "end")) > 0

@@ -88,7 +88,7 @@ async def _show(app: App, run: str, arguments: argparse.Namespace) -> int:
     told = answer(result(frozen, stands))
     if arguments.json:
         values = {name: step.value for name, step in stands.steps.items()}
-        given = {"inputs": stands.inputs, "github": stands.github}
+        given = {"inputs": stands.beginning.inputs, "github": stands.beginning.github}
         print(json.dumps({**told, **given, "results": values}, indent=2))
         return 0
     print(summary.table(told))

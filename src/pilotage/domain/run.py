@@ -78,23 +78,32 @@ class StepRun:
 
 
 @dataclass(frozen=True, slots=True)
-class Run:
-    """`frontier` names, in order, the steps whose needs have all ended and which have not ended
-    themselves; `unmet` counts the needs of each other step that have not.
+class Beginning:
+    """What a run was started with, and when (Unix microseconds). `by` is who its steps act as;
+    `github`, `env` and `inputs` are what expressions read."""
 
-    `began` to `deadline` (Unix microseconds) is the time the run may take; time in which nobody
-    drives it, or a person is waited for, does not count.
-    """
-
-    id: str
-    seq: int
-    at: int
     pipeline: str
     by: Principal
     inputs: Mapping[str, Any]
     github: Mapping[str, Any]
     env: Mapping[str, str]
-    began: int
+    at: int
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """Where a run stands after event number `seq`, which was at `at`.
+
+    `frontier` names, in order, the steps whose needs have all ended and which have not ended
+    themselves; `unmet` counts the needs of each other step that have not. At `deadline` (Unix
+    microseconds) its time is over; time in which nobody drives it, or a person is waited for, does
+    not count.
+    """
+
+    id: str
+    beginning: Beginning
+    seq: int
+    at: int
     deadline: int
     steps: Mapping[str, StepRun]
     frontier: Mapping[str, None]

@@ -12,7 +12,7 @@ from typing import Any
 from pilotage.domain.call import Outcome
 from pilotage.domain.run import Event, Kind, Run
 from pilotage.pipeline.decide import Move, decide
-from pilotage.pipeline.fold import fold
+from pilotage.pipeline.fold import Draft
 from pilotage.pipeline.plan import Plan
 
 News = tuple[Kind, str | None, Mapping[str, Any]]
@@ -26,11 +26,13 @@ def advance(
     move, which holds what to cancel and when to ask again. `now` in Unix microseconds;
     `idempotent` says it of a step."""
     events: list[Event] = []
+    draft = Draft(plan, run)
     while True:
         now = max(now, run.at)
-        fresh = [Event(run.seq + n, now, *one) for n, one in enumerate(news, 1)]
-        run = fold(plan, run, fresh)
-        events += fresh
+        for number, one in enumerate(news, run.seq + 1):
+            events.append(Event(number, now, *one))
+            draft.apply(events[-1])
+        run = draft.run()
         move = decide(plan, run, now)
         news = _news(move, idempotent)
         if not news:

@@ -179,7 +179,7 @@ class Driver:
                 id=new_id(),
                 tool=step.tool,
                 arguments=fill(step.params, contexts(run)),
-                by=self._means.current(run.by),
+                by=self._means.current(run.beginning.by),
                 via="step",
                 idempotency_key=f"{run.id}/{name}",
                 run=run.id,
@@ -249,8 +249,8 @@ class _Steps(Mapping[str, Any]):
 
 def contexts(run: Run) -> dict[str, Any]:
     """What `${{ }}` reads."""
-    steps = _Steps(run.steps)
-    return {"github": run.github, "env": run.env, "inputs": run.inputs, "steps": steps}
+    given, steps = run.beginning, _Steps(run.steps)
+    return {"github": given.github, "env": given.env, "inputs": given.inputs, "steps": steps}
 
 
 def _body(result: ToolResult) -> Mapping[str, Any]:

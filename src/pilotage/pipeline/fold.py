@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
-from typing import Any
 
 import msgspec
 
 from pilotage.domain.call import Outcome, Principal
 from pilotage.domain.errors import PilotageError
-from pilotage.domain.run import Event, Kind, Run, StepRun, StepState
+from pilotage.domain.run import Beginning, Event, Kind, Run, StepRun, StepState
 from pilotage.pipeline.plan import Plan
 
 _PENDING = StepRun()
@@ -22,16 +21,13 @@ def opened(run: str, event: Event, plan: Plan) -> Run:
     if event.kind is not Kind.CREATED or event.seq != 0:
         raise PilotageError(f"the journal of run {run} does not begin with its creation")
     body = event.body
+    by = msgspec.convert(body["by"], Principal)
+    name = plan.pipeline.name
     return Run(
         id=run,
+        beginning=Beginning(name, by, body["inputs"], body["github"], body["env"], event.at),
         seq=0,
         at=event.at,
-        pipeline=plan.pipeline.name,
-        by=msgspec.convert(body["by"], Principal),
-        inputs=body["inputs"],
-        github=body["github"],
-        env=body["env"],
-        began=event.at,
         deadline=event.at + int(body["timeout"] * 1e6),
         steps=dict.fromkeys(plan.steps, _PENDING),
         frontier={name: None for name, step in plan.steps.items() if not step.needs},
@@ -41,41 +37,35 @@ def opened(run: str, event: Event, plan: Plan) -> Run:
 
 def fold(plan: Plan, run: Run, events: Sequence[Event]) -> Run:
     """The run after these events, which must follow its last one without a gap."""
-    if not events:
-        return run
-    draft = _Draft(plan, run)
+    draft = Draft(plan, run)
     for event in events:
         draft.apply(event)
-    return draft.done()
+    return draft.run()
 
 
-class _Draft:
-    """One copy of a run's tables for a batch of events, and none of those that stay."""
+class Draft:
+    """A run that events are added to: one copy of its tables for all of them."""
 
     def __init__(self, plan: Plan, run: Run) -> None:
-        self.plan, self.run = plan, run
+        self.plan, self.start = plan, run
         self.steps = dict(run.steps)
         self.frontier: dict[str, None] = run.frontier  # type: ignore[assignment]
         self.unmet: dict[str, int] = run.unmet  # type: ignore[assignment]
-        self.changes: dict[str, Any] = {}
         self.seq, self.at, self.deadline = run.seq, run.at, run.deadline
+        self.owner, self.stopping = run.owner, run.stopping
+        self.outcome, self.why = run.outcome, run.why
 
-    def done(self) -> Run:
-        return replace(
-            self.run,
-            seq=self.seq,
-            at=self.at,
-            deadline=self.deadline,
-            steps=self.steps,
-            frontier=self.frontier,
-            unmet=self.unmet,
-            **self.changes,
-        )
+    def run(self) -> Run:
+        """Where it stands now. Of several asked of one draft, only the last stays as it is."""
+        return Run(
+            self.start.id, self.start.beginning, self.seq, self.at, self.deadline, self.steps,
+            self.frontier, self.unmet, self.owner, self.stopping, self.outcome, self.why,
+        )  # fmt: skip
 
     def apply(self, event: Event) -> None:
         if event.seq != self.seq + 1:
             raise PilotageError(
-                f"the journal of run {self.run.id} jumps from event {self.seq} to {event.seq}"
+                f"the journal of run {self.start.id} jumps from event {self.seq} to {event.seq}"
             )
         if event.kind in PAUSES and (event.kind is Kind.TAKEN or self._idle()):
             self.deadline += event.at - self.at
@@ -85,14 +75,14 @@ class _Draft:
             step = _OF_A_STEP[event.kind](self.steps[event.step], event)
             self._put(event.step, step)
         elif event.kind is Kind.TAKEN:
-            self.changes["owner"] = event.body["owner"]
+            self.owner = event.body["owner"]
             for name in self.frontier:
                 self._interrupt(name)
         elif event.kind is Kind.STOPPING:
-            self.changes["stopping"] = Outcome(event.body["outcome"])
-            self.changes["why"] = event.body.get("why", "")
+            self.stopping = Outcome(event.body["outcome"])
+            self.why = event.body.get("why", "")
         elif event.kind is Kind.ENDED:
-            self.changes["outcome"] = Outcome(event.body["outcome"])
+            self.outcome = Outcome(event.body["outcome"])
         elif event.kind is Kind.RESUMED:
             self._reopen([event.step] if event.step is not None else list(self.steps))
 
@@ -104,7 +94,7 @@ class _Draft:
         ended = step.state is StepState.ENDED and self.steps[name].state is not StepState.ENDED
         self.steps[name] = step
         if ended:
-            if self.frontier is self.run.frontier:
+            if self.frontier is self.start.frontier:
                 self.frontier, self.unmet = dict(self.frontier), dict(self.unmet)
             self.frontier.pop(name, None)
             for dependent in self.plan.dependents[name]:
@@ -133,7 +123,7 @@ class _Draft:
                     attempt=step.attempt,
                     spared=step.spared if step.outcome is None else step.attempt,
                 )
-        self.changes.update(outcome=None, stopping=None, why="")
+        self.outcome, self.stopping, self.why = None, None, ""
         self.unmet = {
             name: sum(self.steps[need].state is not StepState.ENDED for need in step.needs)
             for name, step in self.plan.steps.items()

@@ -66,7 +66,7 @@ def result(plan: Plan, run: Run) -> ToolResult:
     """How the run stands."""
     answer: dict[str, Any] = {
         "run": run.id,
-        "pipeline": run.pipeline,
+        "pipeline": run.beginning.pipeline,
         "state": run.state.value,
         "steps": [_step(plan, name, step) for name, step in run.steps.items()],
         "variables": dict(_variables(run)),
