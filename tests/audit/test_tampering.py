@@ -34,19 +34,30 @@ def opened(home: Path) -> Iterator[tuple[Database, Checkpoints, AuditLog]]:
         database.close()
 
 
-def write(log: AuditLog, calls: int) -> None:
-    for number in range(calls):
-        call = ToolCall(f"call{number}", "echo", {"n": number}, BY, "rest")
-        log.open(call, call.arguments)
-        decision = Decision(Answer.ALLOW, "role.developer.read", "")
-        log.close(call, decision, ToolResult(Outcome.SUCCEEDED), 0.001)
+def write(database: Database, log: AuditLog, calls: int) -> None:
+    """Calls that end at once. In the writer's thread, so that no commit falls between."""
+
+    def work(_: sqlite3.Connection) -> None:
+        for number in range(calls):
+            call = ToolCall(f"call{number}", "echo", {"n": number}, BY, "rest")
+            log.open(call, call.arguments)
+            decision = Decision(Answer.ALLOW, "role.developer.read", "")
+            log.close(call, decision, ToolResult(Outcome.SUCCEEDED), 0.001)
+
+    database.write_now(work)
 
 
 @pytest.fixture
 def home(tmp_path: Path) -> Path:
-    """Ten calls, twenty rows, the last of them signed."""
-    with opened(tmp_path) as (_, _, log):
-        write(log, 10)
+    """Twenty calls, of which some were written as they opened, all of it signed."""
+    with opened(tmp_path) as (database, _, log):
+        write(database, log, 10)
+        slow = ToolCall("slow", "echo", {}, BY, "rest")
+        log.open(slow, {})
+        database.settle()
+        write(database, log, 7)
+        log.close(slow, None, ToolResult(Outcome.CANCELLED), 1.0)
+        log.refuse("door", "echo", "unknown", "rest", "no key")
     return tmp_path
 
 
@@ -134,8 +145,8 @@ def test_a_chain_that_was_rewritten_whole_differs_from_what_was_signed(home: Pat
 
 def test_a_cut_tail_shows_even_after_the_server_went_on_writing(home: Path) -> None:
     tamper(home, "DELETE FROM audit WHERE seq>=10")
-    with opened(home) as (_, checkpoints, log):
-        write(log, 20)
+    with opened(home) as (database, checkpoints, log):
+        write(database, log, 20)
     said = verified(home)
     assert said.bad_seq == 19
     assert "rewritten" in said.why
@@ -171,26 +182,24 @@ def test_a_checkpoint_that_is_gone_or_forged_is_said_and_never_made_again(
         said = verified(home)
         assert said.bad_seq == 0
         assert why in said.why
-        with opened(home) as (_, _, log):
-            write(log, 1)
+        with opened(home) as (database, _, log):
+            write(database, log, 1)
 
 
 def test_rows_after_the_checkpoint_are_said_to_be_loose(home: Path) -> None:
     database = Database(home / "pilotage.db")
     log = AuditLog(database, Checkpoints(home / "audit"))
-    write(log, 2)
+    write(database, log, 2)
     database.close()  # as a process that is killed: what was written is not signed
-    assert verified(home) == Verification(24, 19, None, "the chain holds")
+    assert verified(home) == Verification(22, 19, None, "the chain holds")
 
 
 def test_two_processes_share_one_chain(tmp_path: Path) -> None:
     with opened(tmp_path) as (one, _, first), opened(tmp_path) as (two, _, second):
         for _ in range(20):
-            write(first, 2)
-            write(second, 3)
-            one.settle()
-            two.settle()
-    assert verified(tmp_path) == Verification(200, 199, None, "the chain holds")
+            write(one, first, 2)
+            write(two, second, 3)
+    assert verified(tmp_path) == Verification(100, 99, None, "the chain holds")
 
 
 def test_the_key_and_the_checkpoint_are_for_the_owner_alone(home: Path) -> None:
@@ -215,3 +224,26 @@ def test_the_command_names_the_bad_row_and_exits_1(
     tamper(home, "UPDATE audit SET tool='x' WHERE seq=3")
     assert main.main(["audit", "verify"]) == 1
     assert "BROKEN at row 3" in capsys.readouterr().err
+
+
+def test_a_call_that_ends_between_two_commits_is_one_row_and_a_longer_one_is_two(
+    home: Path,
+) -> None:
+    with opened(home) as (_, _, log):
+        entries = list(reversed(log.list()))
+        assert [entry.event for entry in entries] == (
+            ["call"] * 10 + ["open"] + ["call"] * 7 + ["close", "refused"]
+        )
+        assert entries[0].body == {
+            "via": "rest",
+            "arguments": {"n": 0},
+            "outcome": "succeeded",
+            "ms": 1.0,
+            "decision": "allow",
+            "rule": "role.developer.read",
+        }
+        assert entries[10].body == {"via": "rest", "arguments": {}}
+        assert entries[18].body["outcome"] == "cancelled"
+        records = {record.call: record for record in log.calls()}
+        assert len(records) == 18
+        assert (records["call0"].outcome, records["slow"].outcome) == ("succeeded", "cancelled")

@@ -151,3 +151,35 @@ def test_an_interrupt_ends_the_run(shell: Shell) -> None:
     assert ": cancelled" in out
     assert process.returncode == 1
     assert "cancelled" in shell.run("runs", "list").stdout
+
+
+def test_a_run_that_was_killed_is_told_of_and_goes_on(shell: Shell) -> None:
+    file = shell.folder / "slow.yaml"
+    file.write_text(
+        "name: slow\nsteps:\n"
+        "- {name: a, tool: code_quality_checker, params: {source_path: nothing},"
+        " retry_count: 1, retry_delay: 3, on_failure: continue}\n"
+        "- {name: b, tool: scan_findings, params: {scan_id: none}, on_failure: continue}\n"
+    )
+    process = subprocess.Popen(
+        shell.words("run", "slow.yaml"), cwd=shell.folder, env=shell.env,
+        stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    assert process.stderr is not None
+    while "failed a after" not in (line := process.stderr.readline()):
+        assert line
+    process.kill()
+    process.wait()
+    process.stderr.close()
+    (line,) = shell.run("runs", "list").stdout.splitlines()
+    run = line.split()[0]
+    assert line.split()[1] == "running"
+    assert f"pilotage runs resume {run}" in shell.run("runs", "show", run).stdout
+    again = shell.run("run", "p.yaml")
+    assert "was cut off" not in again.stderr
+    file.write_text(file.read_text().replace("retry_count: 1, retry_delay: 3, ", ""))
+    again = shell.run("run", "slow.yaml")
+    assert f"a run of this pipeline was cut off: pilotage runs resume {run}" in again.stderr
+    resumed = shell.run("runs", "resume", run)
+    assert resumed.returncode == 0, resumed.stderr
+    assert "code_quality_checker  failed (2 attempts)" in resumed.stdout

@@ -1,4 +1,4 @@
-"""The audit log: an entry when a call opens, one when it closes, each chained to the one before.
+"""The audit log: what calls meant to do and how they ended, each row chained to the one before.
 
 hash(row) = sha256(MessagePack of [hash(row before), seq, at, event, call, tool, principal, body]).
 The hash is computed in the store's writer thread, where the row before is known.
@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import builtins
 import hashlib
+import itertools
 import logging
 import sqlite3
 import time
@@ -31,6 +32,8 @@ PENDING_LIMIT = 20_000
 BODY_LIMIT = 65_536
 Pending = tuple[int, str, str, str, str, str]
 """at, event, call, tool, principal, body: a row that has no number yet."""
+Opened = tuple[int, ToolCall, msgspec.Raw]
+"""When a call opened, the call, and its arguments as they may be kept."""
 _json = msgspec.json.Encoder().encode
 _pack = msgspec.msgpack.Encoder().encode
 
@@ -44,47 +47,61 @@ def _encode(body: Mapping[str, Any]) -> str:
     return str(_json(body), "utf-8")
 
 
+def _intent(opened: Opened) -> dict[str, Any]:
+    """What is known of a call when it opens."""
+    _, call, arguments = opened
+    body: dict[str, Any] = {"via": call.via, "arguments": arguments}
+    if call.idempotency_key is not None:
+        body["key"] = call.idempotency_key
+    if call.run is not None:
+        body["run"], body["step"] = call.run, call.step
+    return body
+
+
 class AuditLog:
     """What is recorded is on disk within 50 ms, or once `settled` returns. A full queue refuses
-    what opens; what was opened always closes."""
+    what opens; what was opened always closes.
+
+    A call has a row when it opens and one when it closes. One that does both between two commits
+    has a single row, "call", which says all that the two would.
+    """
 
     def __init__(self, database: Database, checkpoints: Checkpoints) -> None:
         self._database = database
         self._checkpoints = checkpoints
+        self._opened: dict[str, Opened] = {}  # calls without a row, until the next commit
         self._pending: deque[Pending] = deque()
+        self._begun: list[Pending] = []  # the writer's own: rows of `_opened` on their way
         self._signed_at = time.monotonic()
         if rows.newest(database, 1, None, None, None) == []:
             checkpoints.begin()
-        database.on_group(lambda: bool(self._pending), self._flush)
+        database.on_group(self._waits, self._flush)
+
+    def _waits(self) -> bool:
+        return bool(self._pending or self._opened or self._begun)
 
     def open(self, call: ToolCall, arguments: Mapping[str, Any]) -> None:
         """Record the intent, before anything is decided."""
-        body: dict[str, Any] = {"via": call.via, "arguments": arguments}
-        if call.idempotency_key is not None:
-            body["key"] = call.idempotency_key
-        if call.run is not None:
-            body["run"], body["step"] = call.run, call.step
-        text = _encode(body)
-        if len(text) > BODY_LIMIT:
-            digest = hashlib.sha256(text.encode()).hexdigest()
-            body["arguments"] = {"cut": len(text), "sha256": digest}
-            text = _encode(body)
-        if len(self._pending) >= PENDING_LIMIT:
+        if len(self._pending) + len(self._opened) + len(self._begun) >= PENDING_LIMIT:
             raise Busy("the audit queue is full", "the disk is too slow for this load; try again")
-        now = time.time_ns() // 1000
-        self._pending.append((now, "open", call.id, call.tool, call.by.name, text))
+        raw = _json(arguments)
+        if len(raw) > BODY_LIMIT:
+            raw = _json({"cut": len(raw), "sha256": hashlib.sha256(raw).hexdigest()})
+        self._opened[call.id] = (time.time_ns() // 1000, call, msgspec.Raw(raw))
 
     def close(
         self, call: ToolCall, decision: Decision | None, result: ToolResult, seconds: float
     ) -> None:
         """Record how the call ended."""
-        body: dict[str, Any] = {"outcome": result.outcome, "ms": int(seconds * 1e6) / 1000}
+        opened = self._opened.pop(call.id, None)
+        body = _intent(opened) if opened is not None else {}
+        body["outcome"], body["ms"] = result.outcome, int(seconds * 1e6) / 1000
         if decision is not None:
             body["decision"], body["rule"] = decision.answer, decision.rule
         if result.error:
             body["error"] = result.error[:1000]
-        now = time.time_ns() // 1000
-        self._pending.append((now, "close", call.id, call.tool, call.by.name, _encode(body)))
+        at, event = (time.time_ns() // 1000, "close") if opened is None else (opened[0], "call")
+        self._pending.append((at, event, call.id, call.tool, call.by.name, _encode(body)))
 
     def refuse(self, call: str, tool: str, principal: str, via: str, why: str) -> None:
         """Record what the door turned away before it became a call (no key, wrong key)."""
@@ -112,12 +129,18 @@ class AuditLog:
         the queue after the commit: a disk that fails loses none, and fills the queue until calls
         are refused.
         """
+        for name in list(self._opened):
+            opened = self._opened.pop(name, None)  # None: it has closed meanwhile
+            if opened is not None:
+                at, call, _ = opened
+                text = _encode(_intent(opened))
+                self._begun.append((at, "open", call.id, call.tool, call.by.name, text))
         pending = self._pending.copy()  # at once, since others append meanwhile
-        if not pending:
+        if not pending and not self._begun:
             return None
         seq, before = rows.head(connection) or (-1, GENESIS)
         values: list[int | str] = []
-        for row in pending:
+        for row in itertools.chain(self._begun, pending):
             seq += 1
             numbered = (seq, *row)
             before = chain(before, numbered)
@@ -126,6 +149,7 @@ class AuditLog:
         rows.insert(connection, values)
 
         def done() -> None:
+            self._begun.clear()
             for _ in pending:
                 self._pending.popleft()
             if time.monotonic() - self._signed_at >= CHECKPOINT_SECONDS:
@@ -181,6 +205,6 @@ class AuditLog:
 
 def _record(row: rows.Row, closed: str | None) -> CallRecord:
     opening = msgspec.json.decode(row[6])
-    closing = msgspec.json.decode(closed) if closed is not None else {}
+    closing = msgspec.json.decode(closed) if closed is not None else opening
     said = [closing.get(key) for key in ("outcome", "decision", "rule", "ms", "error")]
     return CallRecord(row[0], row[1], row[3], row[4], row[5], opening["via"], *said)

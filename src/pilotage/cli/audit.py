@@ -16,7 +16,7 @@ from pilotage.cli import terminal
 from pilotage.domain.audit import AuditEntry
 from pilotage.store.database import Database
 
-EVENTS = ("open", "close", "refused", "approved", "rejected", "resumed", "stopping")
+EVENTS = ("call", "open", "close", "refused", "approved", "rejected", "resumed", "stopping")
 
 
 def register(parser: argparse.ArgumentParser) -> None:

@@ -23,11 +23,13 @@ from pilotage.domain.call import Outcome, Report
 from pilotage.domain.ci import Context
 from pilotage.domain.errors import BadInput, Unavailable
 from pilotage.domain.pipeline import Pipeline
+from pilotage.domain.run import RunState
 from pilotage.domain.text import visible
 from pilotage.pipeline import load
 from pilotage.pipeline.catalogue import Catalogue
 from pilotage.pipeline.lint import checked, lint
 from pilotage.pipeline.prepare import variables_read
+from pilotage.pipeline.runs import Runs
 from pilotage.pipeline.tell import problem_line
 from pilotage.tool.roots import roots
 
@@ -74,6 +76,8 @@ async def _run(
                 door.app.redactor.mask(secret)
         tools: Catalogue = door.app.runs.tools if door.app is not None else {}
         pipeline = _pipeline(arguments.file, document, tools, local=door.app is not None)
+        if door.app is not None and arguments.key is None:
+            _tell_of_one_cut_off(door.app.runs, pipeline)
         asked = _asked(document.value, pipeline, arguments.input, place.context)
         with terminal.progress() as report:
             answer = await _call(door, asked, arguments.key, report)
@@ -91,6 +95,15 @@ async def _run(
     code = summary.exit_code(answer)
     missing = summary.publish_to(place.job, answer)
     return 3 if missing and code == 0 else code
+
+
+def _tell_of_one_cut_off(runs: Runs, pipeline: Pipeline) -> None:
+    """A run that died can go on, but only a person knows whether what it has done still holds."""
+    for one in runs.newest(5, state=RunState.RUNNING):
+        if one.pipeline == pipeline.name and runs.owner(one.id) is None:
+            hint = f"pilotage runs resume {one.id} goes on with it; this starts another"
+            print(f"note: a run of this pipeline was cut off: {hint}", file=sys.stderr)
+            return
 
 
 async def _place(name: str) -> _Place:

@@ -9,8 +9,9 @@ from typing import Any
 
 @dataclass(frozen=True, slots=True)
 class AuditEntry:
-    """One row: `event` is "open" or "close" of a call, or "refused" at the door; `at` is Unix
-    microseconds; `body` holds what the event says (arguments redacted, decision, outcome)."""
+    """One row: `event` is "open" or "close" of a call, "call" for both in one, or "refused" at the
+    door; `at` is Unix microseconds; `body` holds what the event says (arguments redacted, decision,
+    outcome)."""
 
     seq: int
     at: int
@@ -24,7 +25,7 @@ class AuditEntry:
 
 @dataclass(frozen=True, slots=True)
 class CallRecord:
-    """A call as the audit knows it: its "open" row `seq`, and its "close" row where it has one.
+    """A call as the audit knows it: its "open" or "call" row `seq`, and how it closed.
 
     `outcome` None: it still runs, or its process died. `ms` are milliseconds.
     """

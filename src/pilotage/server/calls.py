@@ -24,9 +24,9 @@ from pilotage.server.http import (
     Scope,
     Send,
     encode,
+    ok,
     read_body,
     refusal,
-    send_json,
 )
 from pilotage.server.watch import Left, Watch
 from pilotage.tool.answer import answer
@@ -78,7 +78,9 @@ class Calls:
         try:
             wants = running.send(None)
         except StopIteration as end:
-            await send_json(send, 200, encode(answer(end.value)))
+            content = encode(answer(end.value))
+            await send(ok(len(content)))
+            await send({"type": "http.response.body", "body": content})
         else:
             await self._wait(Watch(receive, send, stream=False), resume(running, wants))
 

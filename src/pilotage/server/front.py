@@ -37,10 +37,9 @@ class Front:
     """
 
     def __init__(self, app: App, access: Access, local: Principal | None = None) -> None:
-        self.metrics = Metrics()
+        self.metrics = Metrics(app.gateway)
         self.stopping = False
         self._access = access
-        app.gateway.tell(self.metrics)
         self._runs = app.runs
         self._calls = Calls(app.gateway, app.registry)
         self._protocol = Protocol(app, local)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
@@ -112,6 +113,13 @@ async def send_json(send: Send, status: int, content: bytes, *more: tuple[bytes,
     headers = [(b"content-type", JSON), (b"content-length", b"%d" % len(content)), *more]
     await send({"type": "http.response.start", "status": status, "headers": headers})
     await send({"type": "http.response.body", "body": content})
+
+
+@functools.lru_cache(1024)
+def ok(length: int) -> Message:
+    """The start of an answer of so many bytes of JSON, made once; the sender only reads it."""
+    headers = ((b"content-type", JSON), (b"content-length", b"%d" % length))
+    return {"type": "http.response.start", "status": 200, "headers": headers}
 
 
 async def send_refusal(send: Send, error: PilotageError) -> None:

@@ -18,6 +18,7 @@ from prometheus_client.core import (
 from prometheus_client.registry import Collector
 
 from pilotage.domain.call import Outcome
+from pilotage.tool.gateway import Gateway
 
 BUCKETS = (0.001, 0.005, 0.025, 0.1, 0.5, 2.5, 10.0, 60.0, 600.0)
 UNKNOWN = "(unknown)"
@@ -26,8 +27,9 @@ UNKNOWN = "(unknown)"
 class Metrics(Collector):
     """Hears of each call from the gateway, whichever door it came by."""
 
-    def __init__(self) -> None:
-        self._running = 0
+    def __init__(self, gateway: Gateway) -> None:
+        self._gateway = gateway
+        gateway.tell(self)
         self._idle: asyncio.Event | None = None
         self._cells: dict[tuple[str | None, str, str], list[float]] = {}
         self._refused: dict[str, int] = {}
@@ -35,19 +37,15 @@ class Metrics(Collector):
         self._registry.register(self)
         self._registry.register(PROCESS_COLLECTOR)
 
-    def began(self) -> None:
-        self._running += 1
-
     def ended(self, tool: str | None, via: str, outcome: Outcome, seconds: float) -> None:
         """One call that ended. Names that nobody registered share a label, so labels stay few."""
-        self._running -= 1
         key = (tool, via, outcome._value_)  # the hash of an enum is slow
         cell = self._cells.get(key)
         if cell is None:
             cell = self._cells[key] = [0.0] * (len(BUCKETS) + 2)
         cell[bisect_left(BUCKETS, seconds)] += 1
         cell[-1] += seconds
-        if self._idle is not None and not self._running:
+        if self._idle is not None and not self._gateway.running:
             self._idle.set()
 
     def turned_away(self, via: str) -> None:
@@ -56,7 +54,7 @@ class Metrics(Collector):
 
     async def idle(self, seconds: float) -> None:
         """Return when no call runs, or after so many seconds."""
-        if self._running:
+        if self._gateway.running:
             self._idle = asyncio.Event()
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(seconds):
@@ -79,7 +77,9 @@ class Metrics(Collector):
             calls.add_metric((UNKNOWN, via, "unauthenticated"), count)
         yield calls
         yield _histogram(by_tool)
-        yield GaugeMetricFamily("pilotage_calls_running", "Tool calls in flight", self._running)
+        yield GaugeMetricFamily(
+            "pilotage_calls_running", "Tool calls in flight", self._gateway.running
+        )
 
 
 def _histogram(by_tool: Mapping[str, list[float]]) -> Metric:

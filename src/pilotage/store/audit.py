@@ -58,10 +58,11 @@ def newest(
 def calls(
     database: Database, limit: int, before: int | None, tool: str | None
 ) -> list[tuple[Row, str | None]]:
-    """Rows that open a call, the newest first, each with the body of the row that closes it."""
+    """Rows that open a call, the newest first, each with the body of the row that closes it, if
+    that is another."""
     query = (
         "SELECT o.*, (SELECT c.body FROM audit c WHERE c.call = o.call AND c.event = 'close') "
-        "FROM audit o WHERE o.event = 'open' AND (?1 IS NULL OR o.seq < ?1) "
+        "FROM audit o WHERE o.event IN ('open', 'call') AND (?1 IS NULL OR o.seq < ?1) "
         "AND (?2 IS NULL OR o.tool = ?2) ORDER BY o.seq DESC LIMIT ?3"
     )
     return [(tuple(row)[:8], row[8]) for row in database.read(query, before, tool, limit)]

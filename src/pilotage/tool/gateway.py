@@ -12,7 +12,6 @@ from typing import Any, Protocol
 from pilotage.audit.log import AuditLog
 from pilotage.domain.call import (
     Answer,
-    Decision,
     Effect,
     Outcome,
     Report,
@@ -31,9 +30,7 @@ _CANCELLED = ToolResult(Outcome.CANCELLED, error="cancelled")
 
 
 class Observer(Protocol):
-    """Counts calls. `tool` is None where there is no such tool."""
-
-    def began(self) -> None: ...
+    """Hears of each call that ended. `tool` is None where there is no such tool."""
 
     def ended(self, tool: str | None, via: str, outcome: Outcome, seconds: float) -> None: ...
 
@@ -51,21 +48,19 @@ class Gateway:
             redactor,
         )
         self._observer: Observer | None = None
+        self.running = 0  # calls in flight
 
     def tell(self, observer: Observer) -> None:
-        """From now on, `observer` hears of each call."""
+        """From now on, `observer` hears of each call that ends."""
         self._observer = observer
 
     async def call(self, call: ToolCall, report: Report = silent) -> ToolResult:
         """Run one call. What is decided before anything runs is raised as a PilotageError; what
         ran is answered, however it ended. Cancelling the task cancels the tool."""
         began = time.perf_counter()
-        decision: Decision | None = None
-        result = _CANCELLED
+        decision, result = None, _CANCELLED
         self._audit.open(call, self._redactor.arguments(call.arguments))
-        observer = self._observer
-        if observer is not None:
-            observer.began()
+        self.running += 1
         entry: Entry | None = None
         try:
             entry = self._registry.find(call.tool)
@@ -93,10 +88,11 @@ class Gateway:
             raise
         finally:
             seconds = time.perf_counter() - began
+            self.running -= 1
             self._audit.close(call, decision, result, seconds)
-            if observer is not None:
-                name = None if entry is None else call.tool
-                observer.ended(name, call.via, result.outcome, seconds)
+            if self._observer is not None:
+                known = call.tool if entry else None
+                self._observer.ended(known, call.via, result.outcome, seconds)
 
     def _clean(self, result: ToolResult, ignored: tuple[str, ...]) -> ToolResult:
         """Without known secrets, and with the names of arguments that did not count."""

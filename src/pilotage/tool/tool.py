@@ -10,6 +10,7 @@ the house injects stands after it, by type: services, and `Call`, the call at ha
 
 from __future__ import annotations
 
+import functools
 import inspect
 import typing
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
@@ -177,7 +178,7 @@ def _runner(
 ) -> Runner:
     wants_call = next((n for n, kind in signature.injected.items() if kind is Call), None)
     shape = signature.arguments
-    services = dict(injected)
+    bound = functools.partial(function, **injected) if injected else function
 
     def decode(kind: type, value: Any) -> Any:
         if kind is Path:
@@ -187,9 +188,9 @@ def _runner(
     async def run(call: ToolCall, report: Report) -> ToolResult:
         given = astuple(msgspec.convert(call.arguments, shape, dec_hook=decode))
         if wants_call is None:
-            answer = await function(*given, **services)
+            answer = await bound(*given)
         else:
-            answer = await function(*given, **services, **{wants_call: Call(call, report)})
+            answer = await bound(*given, **{wants_call: Call(call, report)})
         if isinstance(answer, ToolResult):
             return answer
         value = {} if answer is None else msgspec.to_builtins(answer, enc_hook=str)
