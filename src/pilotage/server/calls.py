@@ -23,10 +23,12 @@ from pilotage.server.http import (
     Refused,
     Scope,
     Send,
+    checked_body,
     encode,
     ok,
-    read_body,
     refusal,
+    refuse_announced,
+    whole_body,
 )
 from pilotage.server.watch import Left, Watch
 from pilotage.tool.answer import answer
@@ -68,7 +70,11 @@ class Calls:
         kind = head.get(b"content-type", b"")
         if kind != JSON and kind.partition(b";")[0].strip().lower() != JSON:
             raise Refused(415, "the body must be JSON", "send Content-Type: application/json")
-        arguments = _arguments(await read_body(head, receive))
+        refuse_announced(head)
+        message = await receive()
+        simple = message["type"] == "http.request" and not message.get("more_body")
+        body = message.get("body", b"") if simple else await whole_body(message, receive)
+        arguments = _arguments(checked_body(body))
         key = _key(head)
         call = ToolCall(new_id(), scope["path"][len(PREFIX) :], arguments, by, "rest", key)
         if key is not None or b"text/event-stream" in head.get(b"accept", b""):

@@ -56,13 +56,19 @@ def read_head(scope: Scope) -> Head:
 
 async def read_body(head: Head, receive: Receive) -> bytes:
     """The whole body, refused as soon as it is over the limit."""
+    refuse_announced(head)
+    return checked_body(await whole_body(await receive(), receive))
+
+
+def refuse_announced(head: Head) -> None:
+    """A body that says that it is over the limit is not read at all."""
     declared = head.get(b"content-length", b"")
     if len(declared) > 6 and declared.isdigit() and int(declared) > BODY_LIMIT:
         raise TooLarge(f"the body has {int(declared)} bytes", f"at most {BODY_LIMIT}")
-    message = await receive()
-    body: bytes = message.get("body", b"")
-    if message.get("more_body") or message["type"] == "http.disconnect":
-        body = await _rest(message, receive)
+
+
+def checked_body(body: bytes) -> bytes:
+    """The same body, within its limits."""
     if len(body) > BODY_LIMIT:
         raise TooLarge("the body is too large", f"at most {BODY_LIMIT} bytes")
     if body.count(b"{") + body.count(b"[") > DEPTH_LIMIT and _depth(body) > DEPTH_LIMIT:
@@ -70,8 +76,8 @@ async def read_body(head: Head, receive: Receive) -> bytes:
     return body
 
 
-async def _rest(message: Message, receive: Receive) -> bytes:
-    """A body that comes in parts, up to the first that is over the limit."""
+async def whole_body(message: Message, receive: Receive) -> bytes:
+    """A body whose first part is `message`, up to the part that is over the limit."""
     parts = bytearray()
     while True:
         if message["type"] == "http.disconnect":

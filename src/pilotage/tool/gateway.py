@@ -58,10 +58,9 @@ class Gateway:
         """Run one call. What is decided before anything runs is raised as a PilotageError; what
         ran is answered, however it ended. Cancelling the task cancels the tool."""
         began = time.perf_counter()
-        decision, result = None, _CANCELLED
+        entry, decision, result = None, None, _CANCELLED
         self._audit.open(call, self._redactor.arguments(call.arguments))
         self.running += 1
-        entry: Entry | None = None
         try:
             entry = self._registry.find(call.tool)
             if entry.tool.effect is not Effect.READ:
@@ -70,8 +69,7 @@ class Gateway:
             decision = self._policy.decide(call.by, call.tool, entry.tool.effect)
             if decision.answer is not Answer.ALLOW:
                 raise Denied(decision.why, f"rule {decision.rule}")
-            if arguments is not call.arguments:
-                call = replace(call, arguments=arguments)
+            call = call if arguments is call.arguments else replace(call, arguments=arguments)
             running = entry.tool.run(call, report)
             try:
                 wants = running.send(None)
@@ -81,7 +79,9 @@ class Gateway:
                 result = _failed(call, error)
             else:
                 result = await _wait(entry, call, running, wants)
-            return (result := self._clean(result, ignored))
+            if ignored or result.error is not None or self._redactor.knows:
+                result = self._clean(result, ignored)
+            return result
         except PilotageError as refused:
             outcome = Outcome.DENIED if isinstance(refused, Denied) else Outcome.FAILED
             result = ToolResult(outcome, error=self._redactor.text(refused.what), hint=refused.hint)
@@ -91,13 +91,11 @@ class Gateway:
             self.running -= 1
             self._audit.close(call, decision, result, seconds)
             if self._observer is not None:
-                known = call.tool if entry else None
-                self._observer.ended(known, call.via, result.outcome, seconds)
+                name = entry.tool.name if entry else None
+                self._observer.ended(name, call.via, result.outcome, seconds)
 
     def _clean(self, result: ToolResult, ignored: tuple[str, ...]) -> ToolResult:
         """Without known secrets, and with the names of arguments that did not count."""
-        if not ignored and not self._redactor.knows and result.error is None:
-            return result
         return replace(
             result,
             value=self._redactor.result(result.value),

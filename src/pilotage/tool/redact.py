@@ -30,6 +30,8 @@ class Redactor:
     def __init__(self) -> None:
         self._masked: set[str] = set()
         self._known: re.Pattern[str] | None = None
+        self.knows = False
+        """Is there any value that `result` would take out?"""
 
     def mask(self, value: str) -> None:
         """From now on, `value` and each of its lines are replaced wherever they appear."""
@@ -38,11 +40,7 @@ class Redactor:
             self._masked |= lines
             longest_first = sorted(self._masked, key=len, reverse=True)
             self._known = re.compile("|".join(map(re.escape, longest_first)))
-
-    @property
-    def knows(self) -> bool:
-        """Is there any value that `result` would take out?"""
-        return self._known is not None
+            self.knows = True
 
     def text(self, text: str) -> str:
         """Without known secrets and without what looks like one."""
