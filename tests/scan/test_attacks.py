@@ -66,7 +66,7 @@ async def test_what_pip_would_install_is_seen(
     assert seen.findings or seen.unread
 
 
-LODASH = "https://registry.npmjs.org/lodash/-/lodash-4.17.15.tgz"
+LODASH = "https://registry.example/lodash/-/lodash-4.17.15.tgz"
 
 
 @pytest.mark.parametrize(
