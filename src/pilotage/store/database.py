@@ -33,7 +33,7 @@ GROUP_LIMIT = 1_000
 
 
 class _Job(Generic[T]):
-    __slots__ = ("error", "future", "lazy", "loop", "value", "work")
+    __slots__ = ("error", "future", "loop", "value", "work")
 
     def __init__(self, work: Write[T], loop: asyncio.AbstractEventLoop | None, future: Any) -> None:
         self.work, self.loop, self.future = work, loop, future
@@ -42,7 +42,7 @@ class _Job(Generic[T]):
 
 
 class Database:
-    """`await write(f)` returns when `f`'s changes are on disk; `write_lazily` within 50 ms.
+    """`await write(f)` returns when `f`'s changes are on disk.
 
     Each write runs in its own savepoint: one that raises undoes only itself. Writes of one process
     keep their order. Reads run in the caller's thread on a connection of their own.
@@ -86,7 +86,7 @@ class Database:
         """Run `work` in the writer thread; return its result once it is committed."""
         loop = asyncio.get_running_loop()
         future: asyncio.Future[T] = loop.create_future()
-        self._put(_Job(work, loop, future), urgent=True)
+        self._put(_Job(work, loop, future))
         return await future
 
     async def settled(self) -> None:
@@ -100,12 +100,8 @@ class Database:
     def write_now(self, work: Write[T]) -> T:
         """`write` for callers without an event loop: blocks until committed."""
         future: Future[T] = Future()
-        self._put(_Job(work, None, future), urgent=True)
+        self._put(_Job(work, None, future))
         return future.result()
-
-    def write_lazily(self, work: Write[Any]) -> None:
-        """Commit within 50 ms. A full queue refuses: what cannot be recorded must not run."""
-        self._put(_Job(work, None, None), urgent=False)
 
     def read(self, query: str, *values: Any) -> list[sqlite3.Row]:
         """Rows of one query, seeing all that was committed before."""
@@ -127,14 +123,13 @@ class Database:
         for connection in (*self._opened, self._connection):
             connection.close()
 
-    def _put(self, job: _Job[Any], *, urgent: bool) -> None:
+    def _put(self, job: _Job[Any]) -> None:
         if self._closing:
             raise PilotageError("the database is closed")
         if len(self._queue) >= QUEUE_LIMIT:
             raise Busy("the write queue is full", "the disk is too slow for this load; try again")
         self._queue.append(job)
-        if urgent:
-            self._wake.put(None)
+        self._wake.put(None)
 
     def _work(self) -> None:
         while True:
@@ -205,7 +200,7 @@ def _settle(group: list[_Job[Any]]) -> None:
     for job in group:
         if job.loop is not None:
             loops.setdefault(job.loop, []).append(job)
-        elif job.future is not None:
+        else:
             _resolve([job])
     for loop, jobs in loops.items():
         with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits
