@@ -11,6 +11,7 @@ import logging
 import os
 import sqlite3
 import threading
+import time
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future
@@ -28,6 +29,7 @@ Hook = Callable[[sqlite3.Connection], Callable[[], None] | None]
 logger = logging.getLogger(__name__)
 
 LAZY_SECONDS = 0.05
+OPEN_SECONDS = 30.0
 QUEUE_LIMIT = 20_000
 GROUP_LIMIT = 1_000
 
@@ -57,7 +59,8 @@ class Database:
         self._opened: list[sqlite3.Connection] = []
         self._hooks: list[tuple[Callable[[], bool], Hook]] = []
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
+        with contextlib.suppress(FileExistsError):
+            os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
         try:
             self._connection = self._connect()
             schema.migrate(self._connection)
@@ -70,12 +73,27 @@ class Database:
 
     def _connect(self) -> sqlite3.Connection:
         connection = sqlite3.connect(
-            self.path, isolation_level=None, check_same_thread=False, timeout=30
+            self.path, isolation_level=None, check_same_thread=False, timeout=OPEN_SECONDS
         )
-        connection.execute("PRAGMA journal_mode=WAL")
+        self._wal(connection)
         connection.execute("PRAGMA synchronous=FULL")
         connection.execute("PRAGMA foreign_keys=ON")
         return connection
+
+    @staticmethod
+    def _wal(connection: sqlite3.Connection) -> None:
+        """SQLite does not wait, whatever its timeout, where another process is switching to WAL."""
+        give_up = time.monotonic() + OPEN_SECONDS
+        while True:
+            try:
+                connection.execute("PRAGMA journal_mode=WAL")
+                return
+            except sqlite3.OperationalError as error:
+                code = getattr(error, "sqlite_errorcode", 0) & 0xFF
+                if code != sqlite3.SQLITE_BUSY or time.monotonic() > give_up:
+                    connection.close()
+                    raise
+            time.sleep(0.01)
 
     def on_group(self, waits: Callable[[], bool], hook: Hook) -> None:
         """`hook` runs in the writer thread, last in each group, and in one of its own within 50 ms
