@@ -127,7 +127,7 @@ def _serve_bare(app: Any) -> None:
 
 def _pilotage() -> None:
     from pilotage import config
-    from pilotage.app import App
+    from pilotage.app import App, local_principal
     from pilotage.domain.call import Effect
     from pilotage.server import serve
     from pilotage.tool.roots import roots
@@ -141,7 +141,7 @@ def _pilotage() -> None:
     with tempfile.TemporaryDirectory() as home:
         settings = config.read(environment={"PILOTAGE_HOME": home, "HOME": home})
         app = App(settings, roots(home), (echo,))
-        key = app.keys.create("bench", ("developer",))[1]
+        key = app.keys.create("bench", ("developer",), by=local_principal())[1]
 
         def ready(address: str, _: object) -> None:
             print(key, address.rsplit(":", 1)[1], flush=True)

@@ -49,7 +49,7 @@ class App:
         self.database = Database(settings.home / "pilotage.db")
         self.checkpoints = Checkpoints(settings.home / "audit")
         self.audit = AuditLog(self.database, self.checkpoints)
-        self.keys = Keys(self.database)
+        self.keys = Keys(self.database, self.audit.note)
         self.policy = policy.load(settings.roles_file)
         self.redactor = Redactor()
         self.registry = Registry()

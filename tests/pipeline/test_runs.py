@@ -294,7 +294,7 @@ async def test_a_key_belongs_to_its_principal_and_its_pipeline(app: App, pipelin
 
 
 async def test_a_run_whose_key_was_revoked_goes_no_further(app: App, pipeline: Make) -> None:
-    app.keys.create("bot", ("admin",))
+    app.keys.create("bot", ("admin",), by=BY)
     by = Principal("key:bot", frozenset({"admin"}))
     steps = """
         name: a, tool: fail, params: {file: f}, on_failure: manual
@@ -302,7 +302,7 @@ async def test_a_run_whose_key_was_revoked_goes_no_further(app: App, pipeline: M
     """
     run = await app.runs.start(pipeline(steps), Given(), by)
     await app.runs.wait(run)
-    app.keys.revoke("bot")
+    app.keys.revoke("bot", by=BY)
     await app.runs.approve(run, BY)
     stands = await app.runs.wait(run)
     assert outcomes(stands) == {"a": "failed", "b": "denied"}

@@ -14,7 +14,7 @@ import pytest
 import uvicorn
 
 from pilotage import config
-from pilotage.app import App
+from pilotage.app import App, local_principal
 from pilotage.domain.call import Principal
 from pilotage.server.access import LOOPBACK, Access
 from pilotage.server.front import Front
@@ -32,7 +32,8 @@ class House:
     session: aiohttp.ClientSession
 
     def key(self, *roles: str, tools: tuple[str, ...] = ("*",), name: str = "") -> str:
-        return self.app.keys.create(name or f"k{len(self.app.keys.list())}", roles, tools)[1]
+        name = name or f"k{len(self.app.keys.list())}"
+        return self.app.keys.create(name, roles, tools, by=local_principal())[1]
 
     def headers(self, *roles: str) -> dict[str, str]:
         return {"Authorization": f"Bearer {self.key(*roles)}"}

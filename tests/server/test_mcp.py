@@ -159,7 +159,7 @@ async def test_a_change_of_the_tools_is_told_to_a_client_that_listens(house: Hou
 async def test_a_viewer_sees_no_tool_that_it_may_not_call(house: House) -> None:
     async with connected(house, house.key("viewer"), "2026-07-28") as client:
         assert (await client.list_tools()).tools == []
-    key = house.app.keys.create("narrow", ("developer",), ("echo",))[1]
+    key = house.key("developer", tools=("echo",))
     async with connected(house, key, "2026-07-28") as client:
         assert [tool.name for tool in (await client.list_tools()).tools] == ["echo"]
 

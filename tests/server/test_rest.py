@@ -12,6 +12,7 @@ from typing import Any
 import aiohttp
 import pytest
 
+from pilotage.app import local_principal
 from pilotage.server import watch
 from pilotage.server.http import BODY_LIMIT
 from server.conftest import House
@@ -62,10 +63,10 @@ async def test_without_a_good_key_nothing_runs_and_the_audit_knows(
 ) -> None:
     keys = house.app.keys
     texts = {
-        "expired": keys.create("expired", ("developer",), seconds=-1)[1],
-        "revoked": keys.create("revoked", ("developer",))[1],
+        "expired": keys.create("expired", ("developer",), seconds=-1, by=local_principal())[1],
+        "revoked": house.key("developer", name="revoked"),
     }
-    keys.revoke("revoked")
+    keys.revoke("revoked", by=local_principal())
     headers = {"Authorization": f"Bearer {texts.get(given, given)}"} if given else {}
     async with house.session.post(
         house.url + CALL + "echo", json={"text": "hi"}, headers=headers
@@ -105,7 +106,7 @@ async def test_a_role_or_a_glob_that_does_not_fit_is_denied_on_record(
 async def test_a_revoked_key_is_refused_within_a_second(house: House) -> None:
     headers = {"Authorization": f"Bearer {house.key('developer', name='soon')}"}
     assert (await call(house, "echo", {"text": "x"}, headers))[0] == 200
-    house.app.keys.revoke("soon")
+    house.app.keys.revoke("soon", by=local_principal())
     await asyncio.sleep(1.1)
     assert (await call(house, "echo", {"text": "x"}, headers))[0] == 401
 

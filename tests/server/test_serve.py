@@ -21,6 +21,7 @@ from mcp import Client as McpClient
 from mcp import StdioServerParameters
 
 from pilotage import config
+from pilotage.app import local_principal
 from pilotage.ci.client import Client
 from pilotage.cli import main
 from pilotage.cli.door import Door, open_door
@@ -64,7 +65,7 @@ def settings(home: Path, url: str, key: str, **more: Any) -> config.Settings:
 def make_key(home: Path, *roles: str) -> str:
     app = make_app(home, home)
     try:
-        return app.keys.create("k" + "".join(roles), roles)[1]
+        return app.keys.create("k" + "".join(roles), roles, by=local_principal())[1]
     finally:
         app.close()
 

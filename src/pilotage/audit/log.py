@@ -109,10 +109,11 @@ class AuditLog:
             raise Busy("the audit queue is full", "the disk is too slow for this load; try again")
         self._add("refused", call, tool, principal, {"via": via, "error": why})
 
-    def note(self, event: str, run: str, by: Principal, words: Mapping[str, Any]) -> None:
-        """Record what a person said to a run (approved, rejected, resumed, stopping), called in
-        the writer's transaction: the words and this row are on disk together."""
-        self._add(event, run, "", by.name, words)
+    def note(self, event: str, about: str, by: Principal, words: Mapping[str, Any]) -> None:
+        """Record what a person said to a run (approved, rejected, resumed, stopping) or did to an
+        API key (key.created, key.revoked). `about` is the id of the run or key. Called in the
+        writer's transaction: the change and this row are on disk together."""
+        self._add(event, about, "", by.name, words)
 
     def _add(self, event: str, call: str, tool: str, by: str, body: Mapping[str, Any]) -> None:
         text = _encode(body)

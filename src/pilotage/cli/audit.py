@@ -16,7 +16,10 @@ from pilotage.cli import terminal
 from pilotage.domain.audit import AuditEntry
 from pilotage.store.database import Database
 
-EVENTS = ("call", "open", "close", "refused", "approved", "rejected", "resumed", "stopping")
+EVENTS = (
+    *("call", "open", "close", "refused", "approved", "rejected", "resumed", "stopping"),
+    *("key.created", "key.revoked"),
+)
 
 
 def register(parser: argparse.ArgumentParser) -> None:
@@ -68,7 +71,7 @@ def _line(entry: AuditEntry) -> str:
     moment = datetime.datetime.fromtimestamp(entry.at / 1e6, datetime.UTC)
     body = msgspec.json.encode(entry.body).decode()
     text = (
-        f"{entry.seq:>7} {moment:%Y-%m-%d %H:%M:%S.%f} {entry.event:<7} {entry.call} "
+        f"{entry.seq:>7} {moment:%Y-%m-%d %H:%M:%S.%f} {entry.event:<11} {entry.call} "
         f"{entry.principal} {entry.tool or '-'} {body}"
     )
     return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text)

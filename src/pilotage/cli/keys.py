@@ -8,6 +8,9 @@ import re
 import sys
 
 from pilotage import config
+from pilotage.app import local_principal
+from pilotage.audit.checkpoint import Checkpoints
+from pilotage.audit.log import AuditLog
 from pilotage.domain.errors import BadInput
 from pilotage.policy import policy
 from pilotage.store.database import Database
@@ -34,14 +37,17 @@ def run(arguments: argparse.Namespace) -> int:
     settings = config.read(file=arguments.settings)
     database = Database(settings.home / "pilotage.db")
     try:
-        keys = Keys(database)
+        audit = AuditLog(database, Checkpoints(settings.home / "audit"))
+        keys = Keys(database, audit.note)
+        if arguments.verb == "list":
+            _list(keys)
+            return 0
         if arguments.verb == "create":
             _create(keys, policy.load(settings.roles_file), arguments)
-        elif arguments.verb == "list":
-            _list(keys)
         else:
-            keys.revoke(arguments.name)
+            keys.revoke(arguments.name, by=local_principal())
             print(f"{arguments.name} is revoked")
+        audit.seal()
     finally:
         database.close()
     return 0
@@ -58,7 +64,8 @@ def _create(keys: Keys, rules: policy.Policy, arguments: argparse.Namespace) -> 
             raise BadInput(f"--tool {glob!r} is no pattern of tool names", "such as 'k8s_*'")
     seconds = _seconds(arguments.expires) if arguments.expires else None
     tools = tuple(arguments.tool) or ("*",)
-    key, text = keys.create(arguments.name, tuple(arguments.role), tools, seconds)
+    roles = tuple(arguments.role)
+    key, text = keys.create(arguments.name, roles, tools, seconds, by=local_principal())
     print(text)
     until = "never expires" if key.expires is None else f"expires {_date(key.expires)}"
     print(

@@ -9,9 +9,10 @@ from typing import Any
 
 @dataclass(frozen=True, slots=True)
 class AuditEntry:
-    """One row: `event` is "open" or "close" of a call, "call" for both in one, or "refused" at the
-    door; `at` is Unix microseconds; `body` holds what the event says (arguments redacted, decision,
-    outcome)."""
+    """One row. `event` is "open" or "close" of a call, "call" for both in one, "refused" at the
+    door, what a person said to a run, or "key.created" and "key.revoked"; `call` is the id of the
+    call, run or key. `at` is Unix microseconds; `body` holds what the event says (arguments
+    redacted, decision, outcome, a key's roles)."""
 
     seq: int
     at: int

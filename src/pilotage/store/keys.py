@@ -6,7 +6,9 @@ import hashlib
 import secrets
 import sqlite3
 import time
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from pilotage.domain.call import Principal
 from pilotage.domain.errors import Conflict, NotFound, Unauthenticated
@@ -14,6 +16,8 @@ from pilotage.domain.ids import new_id
 from pilotage.store.database import Database
 
 PREFIX = "plt_"
+Record = Callable[[str, str, Principal, Mapping[str, Any]], None]
+"""Takes an event, a key's id, who did it, and what is known of the key, inside the transaction."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,10 +34,11 @@ class Key:
 
 
 class Keys:
-    """A key is 256 random bits, so one round of SHA-256 is enough to store it."""
+    """A key is 256 random bits, so one round of SHA-256 is enough to store it. Each change goes to
+    `record` with all that is known of the key but its text."""
 
-    def __init__(self, database: Database) -> None:
-        self._database = database
+    def __init__(self, database: Database, record: Record) -> None:
+        self._database, self._record = database, record
 
     def create(
         self,
@@ -41,6 +46,8 @@ class Keys:
         roles: tuple[str, ...],
         tools: tuple[str, ...] = ("*",),
         seconds: int | None = None,
+        *,
+        by: Principal,
     ) -> tuple[Key, str]:
         """The key's record and its text, which nobody can show again."""
         text = PREFIX + secrets.token_urlsafe(32)
@@ -53,6 +60,7 @@ class Keys:
                 connection.execute("INSERT INTO api_key VALUES (?,?,?,?,?,?,?,NULL)", values)
             except sqlite3.IntegrityError:
                 raise Conflict(f"a key named {name!r} exists", "choose another name") from None
+            self._record("key.created", key.id, by, _told(key))
 
         self._database.write_now(insert)
         return key, text
@@ -62,17 +70,22 @@ class Keys:
             _key(row) for row in self._database.read("SELECT * FROM api_key ORDER BY created, id")
         ]
 
-    def revoke(self, name_or_id: str) -> None:
+    def revoke(self, name_or_id: str, *, by: Principal) -> None:
         """From now on the key is refused; by a server that knows it, at most 1 s later."""
 
-        def mark(connection: sqlite3.Connection) -> int:
-            return connection.execute(
-                "UPDATE api_key SET revoked=? WHERE (name=? OR id=?) AND revoked IS NULL",
-                (int(time.time()), name_or_id, name_or_id),
-            ).rowcount
+        def mark(connection: sqlite3.Connection) -> None:
+            query = "SELECT * FROM api_key WHERE (name=? OR id=?) AND revoked IS NULL"
+            cursor = connection.cursor()
+            cursor.row_factory = sqlite3.Row
+            found = [_key(row) for row in cursor.execute(query, (name_or_id, name_or_id))]
+            if not found:
+                raise NotFound(f"no live key {name_or_id!r}", "pilotage keys list")
+            for key in found:
+                values = (int(time.time()), key.id)
+                connection.execute("UPDATE api_key SET revoked=? WHERE id=?", values)
+                self._record("key.revoked", key.id, by, _told(key))
 
-        if not self._database.write_now(mark):
-            raise NotFound(f"no live key {name_or_id!r}", "pilotage keys list")
+        self._database.write_now(mark)
 
     def principal(self, text: str) -> Principal:
         """Who holds this key, by a look into the database."""
@@ -89,6 +102,11 @@ class Keys:
 
 def _hash(text: str) -> bytes:
     return hashlib.sha256(text.encode()).digest()
+
+
+def _told(key: Key) -> dict[str, Any]:
+    """What the audit says of a key; `expires` in Unix seconds."""
+    return {"name": key.name, "roles": key.roles, "tools": key.tools, "expires": key.expires}
 
 
 def _key(row: sqlite3.Row) -> Key:
