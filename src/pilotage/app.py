@@ -67,7 +67,7 @@ class App:
             self.gateway.call,
             Tools(self.registry),
             Terms(
-                str(roots.folders[0]),
+                str(roots.base),
                 settings.number("mcp.pipeline.timeout"),
                 settings.number("mcp.pipeline.retryCount"),
             ),

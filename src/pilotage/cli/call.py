@@ -31,7 +31,7 @@ def run(arguments: argparse.Namespace) -> int:
     settings = config.read(file=arguments.settings)
 
     async def call() -> dict[str, Any]:
-        async with open_door(settings, roots(*arguments.root)) as door:
+        async with open_door(settings, roots(*arguments.root, base=".")) as door:
             try:
                 return await door.call(arguments.tool, given, _tell, arguments.idempotency_key)
             except NotFound as error:

@@ -69,7 +69,7 @@ async def _run(
 ) -> int:
     place = await _place(arguments.platform)
     folders = arguments.root or [".", place.context.github.get("workspace") or "."]
-    async with open_door(settings, roots(*dict.fromkeys(folders))) as door:
+    async with open_door(settings, roots(*folders, base=".")) as door:
         for secret in place.context.secrets:
             place.job.mask(secret)
             if door.app is not None:

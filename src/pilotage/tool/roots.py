@@ -11,13 +11,14 @@ from pilotage.domain.errors import Denied
 
 @dataclass(frozen=True, slots=True)
 class Roots:
-    """Absolute, resolved folders. A relative path starts at the first."""
+    """Absolute, resolved folders. A relative path starts at `base`, which need not be in one."""
 
     folders: tuple[Path, ...]
+    base: Path
 
     def inside(self, given: str | Path) -> Path:
         """The path with its links followed. Outside every root it is refused, never replaced."""
-        asked = self.folders[0] / Path(given).expanduser()
+        asked = self.base / Path(given).expanduser()
         path = asked.resolve()
         if not any(path.is_relative_to(folder) for folder in self.folders):
             allowed = ", ".join(map(str, self.folders))
@@ -29,6 +30,8 @@ class Roots:
         return path
 
 
-def roots(*folders: str | Path) -> Roots:
-    """Roots of these folders, the working folder where none is named."""
-    return Roots(tuple(Path(folder).resolve() for folder in folders or (".",)))
+def roots(*folders: str | Path, base: str | Path | None = None) -> Roots:
+    """Roots of these folders, the working folder where none is named. Relative paths start at
+    `base`: for who types a command the working folder, for a server's clients the first root."""
+    resolved = tuple(dict.fromkeys(Path(folder).resolve() for folder in folders or (".",)))
+    return Roots(resolved, resolved[0] if base is None else Path(base).resolve())

@@ -141,7 +141,7 @@ async def _python(
 def _allowed(given: str, roots: Roots) -> Path:
     """The interpreter, its folder inside the roots or inside a known installation of Python. Its
     own link is not followed: that it is a link is what makes a virtual environment of it."""
-    path = roots.folders[0] / Path(given).expanduser()
+    path = roots.base / Path(given).expanduser()
     folder = path.parent.resolve()
     return (folder if python.known_base(folder / path.name) else roots.inside(folder)) / path.name
 
