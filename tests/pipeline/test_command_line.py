@@ -108,6 +108,30 @@ def test_a_run_waits_for_a_person_and_goes_on_in_another_process(shell: Shell) -
     assert shell.run("runs", "approve", run).returncode == 2
 
 
+def test_a_step_that_is_denied_shows_its_mend_until_a_person_has_decided(shell: Shell) -> None:
+    mend = f"hint for quality: allowed: {shell.folder.resolve()}; where it is started, --root DIR"
+    parked = shell.run("run", "p.yaml", "--input", "where=/")
+    assert parked.returncode == 5, parked.stderr
+    assert mend in parked.stdout
+    run = shell.run("runs", "list").stdout.split()[0]
+    assert mend in shell.run("runs", "show", run).stdout
+    logs = shell.run("runs", "logs", run).stdout
+    assert "since it was denied: " in logs
+    assert "--root DIR" in next(line for line in logs.splitlines() if "denied quality" in line)
+    assert "hint for" not in shell.run("runs", "approve", run).stdout
+
+
+def test_what_is_typed_is_relative_to_the_working_folder_whatever_the_roots(shell: Shell) -> None:
+    (shell.folder / "one.yaml").write_text(CHECKER.split("  - name: again")[0])
+    done = shell.run("run", "one.yaml", "--root", "good", "--input", "where=./good")
+    assert "lies outside" not in done.stdout + done.stderr
+    words = ("--root", "good", "--arg", "source_path=good")
+    called = shell.run("call", "code_quality_checker", *words)
+    assert "lies outside" not in called.stdout
+    denied = shell.run("call", "code_quality_checker", "--root", "good", "--arg", "source_path=.")
+    assert f"{shell.folder.resolve()} lies outside" in denied.stdout + denied.stderr
+
+
 def test_the_same_key_answers_again_without_running_again(shell: Shell) -> None:
     first = shell.run("run", "p.yaml", "--key", "k", "--input", "where=missing")
     again = shell.run("run", "p.yaml", "--key", "k", "--input", "where=missing")

@@ -299,13 +299,15 @@ async def test_a_run_whose_key_was_revoked_goes_no_further(app: App, pipeline: M
     steps = """
         name: a, tool: fail, params: {file: f}, on_failure: manual
         name: b, tool: echo
+        name: c, tool: echo
     """
     run = await app.runs.start(pipeline(steps), Given(), by)
     await app.runs.wait(run)
     app.keys.revoke("bot", by=BY)
     await app.runs.approve(run, BY)
     stands = await app.runs.wait(run)
-    assert outcomes(stands) == {"a": "failed", "b": "denied"}
+    assert outcomes(stands) == {"a": "failed", "b": "denied", "c": "skipped"}
+    assert stands.steps["c"].why == "b was denied"
 
 
 async def test_tools_that_are_not_there_refuse_the_start(app: App, pipeline: Make) -> None:

@@ -57,7 +57,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 async def _run(arguments: argparse.Namespace, settings: config.Settings) -> int:
-    app = App(settings, roots(*getattr(arguments, "root", ())))
+    app = App(settings, roots(*getattr(arguments, "root", ()), base="."))
     try:
         if arguments.what == "list":
             return _list(app, arguments)
@@ -94,9 +94,9 @@ async def _show(app: App, run: str, arguments: argparse.Namespace) -> int:
     print(summary.table(told))
     owner = app.runs.owner(run)
     if owner is not None:
-        print(f"driven by process {owner}")
+        print(f"process {owner} runs it")
     elif stands.state is RunState.RUNNING:
-        print(f"nobody drives it: pilotage runs resume {run}")
+        print(f"no process runs it any more; it goes on with: pilotage runs resume {run}")
     return 0
 
 

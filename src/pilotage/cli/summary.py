@@ -54,10 +54,17 @@ def table(answer: Mapping[str, Any]) -> str:
     said = [f"run {answer['run']}: {state}".replace("_", " ")]
     if not answer["success"]:
         said += [f"{word}: {answer[word]}" for word in ("error", "hint") if answer.get(word)]
+    said += hints(answer)
     written = [step.get("reports") for step in answer["steps"]]
     for each in written:
         said += [f"{k} report: {v}" for k, v in each.items()] if isinstance(each, Mapping) else []
     return "\n".join(["", *lines, "", *map(visible, said)])
+
+
+def hints(answer: Mapping[str, Any]) -> list[str]:
+    """The mend of each step that did not end well, where its tool knows one."""
+    bad = [step for step in answer["steps"] if not step["well"] and step.get("hint")]
+    return [f"hint for {step['name']}: {step['hint']}" for step in bad]
 
 
 def _row(step: Mapping[str, Any]) -> tuple[str, str, str, str, str]:
@@ -115,4 +122,6 @@ def _markdown(answer: Mapping[str, Any]) -> str:
         lines.append("| " + " | ".join(escape(cell) for cell in _row(step)) + " |")
     if not answer["success"] and answer.get("hint"):
         lines += ["", escape(answer["hint"])]
+    for hint in hints(answer):
+        lines += ["", escape(hint)]
     return "\n".join(lines) + "\n"

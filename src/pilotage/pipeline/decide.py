@@ -93,12 +93,12 @@ class _Draft:
 
     def _wind_up(self, name: str, state: StepRun, stopping: Outcome) -> None:
         if state.state is StepState.PENDING:
-            self.skip.append((name, f"the run was {_said(stopping)}"))
+            self.skip.append((name, f"the run {_said(stopping)}"))
         elif state.state is StepState.RUNNING:
             self.cancel.append(name)
         else:
             outcome = state.outcome or stopping
-            self.close.append(Closing(name, outcome, False, f"the run was {_said(stopping)}"))
+            self.close.append(Closing(name, outcome, False, f"the run {_said(stopping)}"))
 
     def _begin(self, step: Step) -> None:
         bad = [need for need in step.needs if not self.run.steps[need].well]
@@ -146,5 +146,17 @@ def _all_wait(run: Run) -> bool:
     return all(run.steps[name].state is StepState.WAITING for name in run.frontier)
 
 
+_SAID = {
+    Outcome.SUCCEEDED: "succeeded",
+    Outcome.FAILED: "failed",
+    Outcome.DENIED: "was denied",
+    Outcome.UNAVAILABLE: "was unavailable",
+    Outcome.SKIPPED: "was skipped",
+    Outcome.CANCELLED: "was cancelled",
+    Outcome.TIMED_OUT: "timed out",
+}
+
+
 def _said(outcome: Outcome | None) -> str:
-    return (outcome or Outcome.FAILED).value.replace("_", " ")
+    """What follows "the step": a step that is given up without an outcome has failed."""
+    return _SAID[outcome or Outcome.FAILED]

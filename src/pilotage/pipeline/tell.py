@@ -42,6 +42,8 @@ class Teller:
     def _finished(self, event: Event) -> str:
         seconds = (event.at - self._began.get(str(event.step), event.at)) / 1e6
         error = f": {event.body['error']}" if event.body.get("error") else ""
+        if event.body.get("hint"):
+            error += f" ({event.body['hint']})"
         outcome = str(event.body["outcome"]).replace("_", " ")
         return f"{outcome} {event.step} after {seconds:.1f} s{error}"
 
@@ -58,7 +60,7 @@ def _judged(event: Event) -> list[str]:
 
 _TEXT: Mapping[Kind, Callable[[Event], list[str]]] = {
     Kind.CREATED: lambda e: [f"pipeline {e.body['pipeline']['name']}"],
-    Kind.TAKEN: lambda e: [f"driven by process {e.body['pid']}"],
+    Kind.TAKEN: lambda e: [f"process {e.body['pid']} runs it"],
     Kind.STARTED: lambda e: [f"started {e.step}"],
     Kind.SKIPPED: lambda e: [f"skipped {e.step}, since {e.body['why']}"],
     Kind.PARKED: lambda e: [f"waiting for a person in {e.step}, since {e.body['why']}"],
