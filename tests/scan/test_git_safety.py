@@ -83,7 +83,7 @@ async def test_a_promisor_remote_is_never_asked(commit: Commit, trap: Path, tmp_
         assert staged.files == ("a.py",)
     history = await bare_history(repo, tmp_path)
     assert history.path is None
-    assert "could not be cloned" in history.why
+    assert "could not be read" in history.why
     assert not sprung(trap)
 
 
@@ -138,7 +138,7 @@ async def test_history_holds_what_the_tree_no_longer_does(commit: Commit, tmp_pa
     history = await bare_history(repo, tmp_path)
     assert history.path is not None
     assert (history.commits, history.notes) == (2, ())
-    assert "TOKEN=abc" in run_git(history.path, "log", "-p", "--all", "HEAD")
+    assert "TOKEN=abc" in run_git(history.path, "log", "-p", "--all")
 
 
 async def test_a_replaced_or_grafted_history_is_seen_as_it_was(
@@ -151,7 +151,122 @@ async def test_a_replaced_or_grafted_history_is_seen_as_it_was(
     run_git(repo, "replace", "--graft", "HEAD")
     assert first not in run_git(repo, "log", "--format=%H")
     history = await bare_history(repo, tmp_path)
+    assert history.path is not None
+    assert first in run_git(history.path, "rev-list", "--all")
+
+
+async def test_a_hidden_branch_is_read(commit: Commit, tmp_path: Path) -> None:
+    repo = commit({"a.py": "1\n"})
+    run_git(repo, "checkout", "-q", "-b", "side")
+    commit({".env": "TOKEN=abc\n"})
+    run_git(repo, "checkout", "-q", "-")
+    run_git(repo, "update-ref", "refs/secret/side", "side")
+    run_git(repo, "branch", "-q", "-D", "side")
+    run_git(repo, "config", "transfer.hideRefs", "refs/")
+    run_git(repo, "config", "uploadpack.hideRefs", "refs/")
+    history = await bare_history(repo, tmp_path)
+    assert history.path is not None
+    assert "TOKEN=abc" in run_git(history.path, "log", "-p", "--all")
+
+
+async def test_a_list_of_cut_off_commits_that_lies_is_not_believed(
+    commit: Commit, tmp_path: Path
+) -> None:
+    repo = commit({".env": "TOKEN=abc\n"})
+    commit({"a.py": "1\n"})
+    (repo / ".git/shallow").write_text(run_git(repo, "rev-parse", "HEAD"))
+    assert run_git(repo, "rev-list", "--count", "HEAD") == "1\n"
+    history = await bare_history(repo, tmp_path)
+    assert (history.commits, history.notes) == (2, ())
+
+
+async def test_a_commit_graph_that_lies_is_not_believed(commit: Commit, tmp_path: Path) -> None:
+    repo = commit({".env": "TOKEN=abc\n"})
+    commit({"a.py": "1\n"})
+    graph = repo / ".git/objects/info/commit-graph"
+    run_git(repo, "commit-graph", "write", "--reachable")
+    data = bytearray(graph.read_bytes())
+    at = data.find(bytes.fromhex(run_git(repo, "rev-parse", "HEAD^{tree}").strip()))
+    data[at + 20 : at + 24] = bytes.fromhex("70000000")  # "no parent"
+    graph.chmod(0o644)
+    graph.write_bytes(data)
+    assert run_git(repo, "rev-list", "--count", "HEAD") == "1\n"
+    history = await bare_history(repo, tmp_path)
     assert history.commits == 2
+
+
+async def test_a_name_for_a_file_that_no_commit_holds_is_unread(
+    commit: Commit, tmp_path: Path
+) -> None:
+    repo = commit({"a.py": "1\n"})
+    run_git(repo, "tag", "key", run_git(repo, "rev-parse", "HEAD:a.py").strip())
+    run_git(repo, "tag", "-a", "-m", "x", "good")
+    history = await bare_history(repo, tmp_path)
+    assert [row.path for row in history.unread] == ["refs/tags/key"]
+
+
+async def test_a_history_with_long_names_of_objects_is_read(tmp_path: Path) -> None:
+    repo = tmp_path / "r"
+    repo.mkdir()
+    run_git(repo, "init", "-q", "--object-format=sha256")
+    (repo / "a.bin").write_bytes(b"\0TOKEN=abc")
+    run_git(repo, "add", "--all")
+    run_git(repo, "commit", "-q", "-m", "x")
+    history = await bare_history(repo, tmp_path)
+    assert history.path is not None
+    assert history.commits == 1
+    assert "+TOKEN=abc" in run_git(history.path, "log", "-p", "--all")
+
+
+BINARY: dict[str, bytes] = {
+    "a zero byte": b"\0TOKEN=abc\n",
+    "UTF-16": "TOKEN=abc\n".encode("utf-16"),
+    "UTF-16 without a mark": "TOKEN=abc\n".encode("utf-16-le"),
+    "UTF-32": "TOKEN=abc\n".encode("utf-32"),
+    "among other bytes": bytes(range(256)) + b"\nTOKEN=abc\n" + bytes(range(256)),
+}
+
+
+@pytest.mark.parametrize("content", BINARY.values(), ids=BINARY)
+@pytest.mark.parametrize("name", ["a.ini", 'we"ird \n\\\x1b[31m é\t.ini', "d/e f"])
+async def test_what_git_calls_binary_is_there_as_text(
+    name: str, content: bytes, commit: Commit, tmp_path: Path
+) -> None:
+    repo = commit({name: content})
+    first = run_git(repo, "rev-parse", "HEAD").strip()
+    (repo / name).unlink()
+    commit({"a.py": "1\n"})
+    history = await bare_history(repo, tmp_path)
+    assert history.path is not None
+    shown = run_git(history.path, "log", "-p", "-z", "--all", "--", f":(literal){first}/{name}")
+    assert "TOKEN=abc" in shown
+    assert history.notes == ("history: 1 binary file of the past was searched as text",)
+    assert not history.unread
+
+
+async def test_text_that_took_the_place_of_a_binary_file_is_there(
+    commit: Commit, tmp_path: Path
+) -> None:
+    commit({"a": b"\0"})
+    commit({".gitattributes": "a diff\n", "a": b"TOKEN=abc\n"})
+    repo = commit({"a": b"\0"})
+    history = await bare_history(repo, tmp_path)
+    assert history.path is not None
+    assert "+TOKEN=abc" in run_git(history.path, "log", "-p", "--all")
+
+
+async def test_what_cannot_be_made_text_is_unread(
+    commit: Commit, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pilotage.scan.history_binaries.LARGEST", 100)
+    monkeypatch.setattr("pilotage.scan.history_binaries.MOST", 150)
+    repo = commit({"large": b"\0" * 101, "fits": b"\0" * 90, "second": b"\0" * 91})
+    history = await bare_history(repo, tmp_path)
+    assert {row.path for row in history.unread} == {"large", "second"}
+    (tmp_path / "history.git").rename(tmp_path / "old")
+    repo = commit({"packed": b"PK\x03\x04\0"})
+    history = await bare_history(repo, tmp_path)
+    assert "packed" in {row.path for row in history.unread}
 
 
 async def test_a_shallow_clone_is_said_to_be_one(commit: Commit, tmp_path: Path) -> None:

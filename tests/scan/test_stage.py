@@ -85,6 +85,29 @@ async def test_without_git_everything_counts_but_packages_and_caches(tmp_path: P
         assert "3 (.venv/, __pycache__/, node_modules/)" in left
 
 
+async def test_repositories_inside_are_named_since_their_history_is_not_read(
+    tmp_path: Path,
+) -> None:
+    write(tmp_path, {"a.py": "1", "x/b.py": "2", "y/c.py": "3"})
+    run_git(tmp_path / "x", "init", "-q")
+    (tmp_path / "y/.git").write_text("gitdir: ../x/.git\n")
+    async with stage(tmp_path) as staged:
+        assert names(staged) == ["a.py", "x/b.py", "y/c.py"]
+        assert not staged.unread
+        assert any("history was not looked at: 2 (x/, y/)" in note for note in staged.notes)
+
+
+@pytest.mark.parametrize("where", ["", "x/"])
+async def test_what_hides_behind_the_name_of_a_repository_is_unread(
+    where: str, tmp_path: Path
+) -> None:
+    write(tmp_path, {"a.py": "1", f"{where}.git/evil.py": "eval(input())\n"})
+    async with stage(tmp_path) as staged:
+        [left] = staged.unread
+        assert left.path == f"{where}.git"
+        assert "is not a repository" in left.why
+
+
 async def test_a_part_of_a_repository_can_be_staged(commit: Commit) -> None:
     repo = commit({"a/x.py": "1\n", "b/y.py": "2\n"})
     async with stage(repo / "a") as staged:

@@ -19,6 +19,7 @@ from pilotage.config import cache_folder
 from pilotage.domain.call import Outcome, silent
 from pilotage.domain.finding import Finding
 from pilotage.domain.scan import Scan
+from pilotage.domain.verdict import Ruling
 from pilotage.scan.environment import Environments
 from pilotage.scan.run_pass import Ground, run_pass
 from scanners import passes
@@ -156,6 +157,29 @@ async def test_a_secret_that_stood_between_two_links_is_found(tmp_path: Path) ->
         git(source, "commit", "-q", "-m", "k", "--allow-empty")
     scan = await passes.scan(source, "gitleaks")
     assert [f.location.path for f in found(scan, "gitleaks", "history")] == ["k"]
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-16", "utf-16-le", "utf-32"])
+async def test_a_secret_in_a_binary_file_of_the_past_is_found(
+    tmp_path: Path, encoding: str
+) -> None:
+    content = ("\0" if encoding == "utf-8" else "") + KEY_LINE
+    source = repository(tmp_path / "r", {"settings.ini": content.encode(encoding)}, {"a": "1"})
+    first = git(source, "rev-list", "--max-parents=0", "HEAD").strip()
+    scan = await passes.scan(source, "gitleaks")
+    [leak] = found(scan, "gitleaks", "history")
+    assert (leak.location.path, leak.location.commit) == ("settings.ini", first)
+
+
+async def test_a_file_of_the_past_that_cannot_be_searched_leaves_the_scan_incomplete(
+    tmp_path: Path,
+) -> None:
+    packed = b"PK\x03\x04\0 of which nothing can be said"
+    source = repository(tmp_path / "r", {"packed": packed, "known.zip": packed * 2}, {"a": "1"})
+    scan = await passes.scan(source, "gitleaks")
+    assert {row.path for row in scan.unread} == {"packed", "known.zip"}
+    assert scan.verdict.ruling is Ruling.INCOMPLETE
+    assert not any("known.zip" in reason.why for reason in scan.verdict.reasons)
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a file away")

@@ -48,6 +48,7 @@ class Copied:
     suppressions: list[Suppression] = field(default_factory=list)
     bytes: int = 0
     vendored: list[str] = field(default_factory=list)
+    repositories: list[str] = field(default_factory=list)
     dangling: list[str] = field(default_factory=list)
     missing: list[str] = field(default_factory=list)
     hashes: dict[str, str] = field(default_factory=dict)
@@ -60,6 +61,9 @@ class Copied:
         said = []
         if self.vendored:
             said.append(f"left out as installed packages and caches: {some(self.vendored)}")
+        if self.repositories:
+            inner = some(self.repositories)
+            said.append(f"repositories inside, whose history was not looked at: {inner}")
         if self.dangling:
             said.append(f"symbolic links to nothing that was staged: {some(self.dangling)}")
         if self.missing:
@@ -150,9 +154,10 @@ class _Copier:
             self.copied.leave(path or ".", f"cannot be listed: {error.strerror}")
             return
         for name in names:
-            if name == ".git":
-                continue
             inner = f"{path}/{name}" if path else name
+            if name == ".git":
+                self._repository(fd, path)
+                continue
             try:
                 about = os.stat(name, dir_fd=fd, follow_symlinks=False)
             except OSError as error:
@@ -190,6 +195,14 @@ class _Copier:
                 self._folder(inner, path, given, all_of_it)
         finally:
             os.close(inner)
+
+    def _repository(self, fd: int, path: str) -> None:
+        """A `.git` is never staged. Where it is not what its name says, it may hold anything."""
+        if not _is_repository(fd):
+            name = f"{path}/.git" if path else ".git"
+            self.copied.leave(name, "is not a repository, and its name keeps scanners out")
+        elif path:
+            self.copied.repositories.append(path + "/")
 
     def _entry(self, fd: int, name: str, path: str, staged: str, about: os.stat_result) -> None:
         if stat.S_ISLNK(about.st_mode):
@@ -330,6 +343,18 @@ def _installed(fd: int, name: str) -> bool:
         return stat.S_ISREG(os.stat("pyvenv.cfg", dir_fd=fd, follow_symlinks=False).st_mode)
     except OSError:
         return False
+
+
+def _is_repository(fd: int) -> bool:
+    """Whether `.git` of an open folder is a repository, or the file that points to one."""
+    try:
+        about = os.stat(".git", dir_fd=fd, follow_symlinks=False)
+        if stat.S_ISREG(about.st_mode):
+            return (_read(fd, ".git", 4096) or b"").startswith(b"gitdir: ")
+        kinds = [os.stat(f".git/{name}", dir_fd=fd).st_mode for name in ("HEAD", "objects")]
+    except OSError:
+        return False
+    return stat.S_ISDIR(about.st_mode) and stat.S_ISREG(kinds[0]) and stat.S_ISDIR(kinds[1])
 
 
 def _what(mode: int) -> str:

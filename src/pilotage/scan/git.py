@@ -21,6 +21,7 @@ _ENVIRONMENT = {
     "GIT_CONFIG_NOSYSTEM": "1",
     "GIT_CONFIG_GLOBAL": str(_CONFIG),
     "GIT_ATTR_NOSYSTEM": "1",
+    "GIT_ATTR_SOURCE": "4b825dc642cb6eb9a060e54bf8d69288fbee4904",  # the empty tree
     "GIT_TERMINAL_PROMPT": "0",
     "GIT_OPTIONAL_LOCKS": "0",
     "GIT_NO_LAZY_FETCH": "1",
@@ -44,6 +45,7 @@ async def git(
     top: Path | None = None,
     seconds: float = 120,
     output: int = 64 << 20,
+    stdin: bytes = b"",
 ) -> Finished:
     """Run one git command. `top` names the work tree whose `.git` is read, whatever that says."""
     program = shutil.which("git", path="/usr/local/bin:/usr/bin:/bin") or "git"
@@ -54,6 +56,7 @@ async def git(
             (program, *settings, *arguments),
             folder=folder,
             environment={**_ENVIRONMENT, **where},
+            stdin=stdin,
             limits=Limits(seconds=seconds, output=output),
         )
     )

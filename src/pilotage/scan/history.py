@@ -1,4 +1,8 @@
-"""A repository's history, in a bare clone of our own that none of its configuration reaches."""
+"""A repository's history, in a bare repository of our own that none of its configuration reaches.
+
+The objects are read where they lie and packed anew. Nothing asks the repository's own git to hand
+them out, since what it hands out is its configuration's choice (hidden refs, a forged graph).
+"""
 
 from __future__ import annotations
 
@@ -6,40 +10,107 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
+from pilotage.domain.scan import Unread
 from pilotage.domain.text import visible
-from pilotage.scan.git import failure, git
+from pilotage.scan.git import failure, git, top_of
+from pilotage.scan.history_binaries import searchable
+
+BORROWED = "objects/info/alternates"
+_REF = "%(objectname) %(objecttype) %(*objecttype) %(refname)"
+PLAIN = ("-c", "core.commitGraph=false", "-c", "core.multiPackIndex=false")
+"""Read commits and packs themselves, not what a file beside them says of them."""
 
 
 @dataclass(frozen=True, slots=True)
 class History:
-    """`path` is the bare clone, None where there is none: `why` says what stood in the way."""
+    """`path` is the bare repository, None where there is none: `why` says what stood in the way.
+    `unread` are files of the past that could not be made searchable."""
 
     path: Path | None
     commits: int = 0
     notes: tuple[str, ...] = ()
     why: str = ""
+    unread: tuple[Unread, ...] = ()
+
+
+class _Wrong(Exception):
+    """What stood in the way."""
 
 
 async def bare_history(source: Path, into: Path) -> History:
-    """Clone what can be reached from HEAD, the branches and the tags of `source` into
-    `into/history.git`. Works on a repository that belongs to somebody else."""
+    """Take all that HEAD and any ref of `source` reach into `into/history.git`. Works on a
+    repository that belongs to somebody else. What git calls binary is there as text besides."""
     source = Path(os.path.realpath(source))
     target = into / "history.git"
-    cloned = await git(
-        "clone", "--quiet", "--bare", "--no-local", "--template=", "--", str(source), str(target),
-        seconds=600,
-    )  # fmt: skip
-    if why := failure(cloned):
-        return History(None, why=f"the history could not be cloned: {visible(why)}")
-    counted = await git("--git-dir", str(target), "rev-list", "--count", "--all", "HEAD")
-    if (why := failure(counted)) or not counted.stdout.strip().isdigit():
-        return History(None, why=f"the history could not be read: {visible(why)}")
-    commits = int(counted.stdout)
-    notes: tuple[str, ...] = ()
-    if (target / "shallow").exists():
-        notes = (
-            f"history: only {commits} commit{' was' if commits == 1 else 's were'} there, the "
-            "clone is shallow "
-            "(fetch all of it: actions/checkout with fetch-depth: 0)",
-        )
-    return History(target, commits, notes)
+    try:
+        top = top_of(source) or source
+        stray = await _point_at(top, target)
+        shallow = await _is_cut_off(top, target)
+        await _git(*PLAIN, "repack", "-a", "-d", "-q", within=target, seconds=600)
+        (target / BORROWED).unlink()
+        commits = int(await _git("rev-list", "--count", "--all", within=target))
+        notes, unread = await searchable(target)
+    except _Wrong as wrong:
+        return History(None, why=f"the history could not be read: {visible(str(wrong))}")
+    if shallow:
+        notes = (_cut_off(commits), *notes)
+    return History(target, commits, notes, unread=(*stray, *unread))
+
+
+async def _point_at(top: Path, target: Path) -> tuple[Unread, ...]:
+    """Make a bare repository that borrows the objects and has a ref for each of the refs, hidden
+    ones too. Returns refs to what no commit need hold, which a log does not show."""
+    objects = await _git("rev-parse", "--git-path", "objects", folder=top, top=top)
+    kind = await _git("rev-parse", "--show-object-format", top=top)
+    refs = await _git("for-each-ref", f"--format={_REF}", top=top)
+    head = await git("rev-parse", "--verify", "--quiet", "HEAD^{commit}", top=top)
+    kind_of_names = f"--object-format={kind.decode().strip()}"
+    await _git("init", "--quiet", "--bare", "--template=", kind_of_names, str(target))
+    rows = [line.split(" ", 3) for line in refs.decode("utf-8", "replace").splitlines()]
+    names = {name for name, *_ in rows}
+    if head.exit == 0:
+        names.add(head.stdout.decode().strip())
+    lines = [f"{name} refs/tags/{number}\n" for number, name in enumerate(sorted(names))]
+    (target / "packed-refs").write_text("".join(lines), "ascii")
+    (target / BORROWED).parent.mkdir(exist_ok=True)
+    (target / BORROWED).write_bytes(
+        os.path.join(os.fsencode(top), objects.removesuffix(b"\n")) + b"\n"
+    )
+    why = "names a file or a folder that need not be in any commit"
+    stray = [ref for _, own, peeled, ref in rows if "commit" not in (own, peeled)]
+    return tuple(Unread(visible(ref), why) for ref in stray)
+
+
+async def _is_cut_off(top: Path, target: Path) -> bool:
+    """Whether parents are missing, as in a shallow clone. The list of where it was cut off is
+    believed only then: a forged one would hide what is there."""
+    whole = await git(*PLAIN, "--git-dir", str(target), "rev-list", "--count", "--all")
+    if whole.exit == 0:
+        return False
+    listed = await _git("rev-parse", "--git-path", "shallow", folder=top, top=top)
+    file = Path(os.path.join(top, os.fsdecode(listed.strip())))
+    if not file.is_file():
+        raise _Wrong(failure(whole))
+    (target / "shallow").write_bytes(file.read_bytes())
+    return True
+
+
+def _cut_off(commits: int) -> str:
+    return (
+        f"history: only {commits} commit{' was' if commits == 1 else 's were'} there, the clone is "
+        "shallow (fetch all of it: actions/checkout with fetch-depth: 0)"
+    )
+
+
+async def _git(
+    *words: str,
+    folder: Path | None = None,
+    top: Path | None = None,
+    within: Path | None = None,
+    seconds: float = 120,
+) -> bytes:
+    where = ("--git-dir", str(within)) if within else ()
+    done = await git(*where, *words, folder=folder, top=top, seconds=seconds)
+    if why := failure(done):
+        raise _Wrong(why)
+    return done.stdout

@@ -292,6 +292,7 @@ def _told(
     runs = tuple(staged.restore(run) for run in looked.runs)
     findings = merge(runs, rules, staged.suppressions, staged.lines)
     history = looked.history.notes if looked.history else ()
+    untaken = (*staged.unread, *(looked.history.unread if looked.history else ()))
     return Scan(
         id=new_id(),
         target=_target(request),
@@ -305,8 +306,8 @@ def _told(
         runs=runs,
         findings=findings,
         suppressions=staged.suppressions,
-        unread=(*staged.unread, *_unread(runs)),
-        verdict=judge(rules, choices, runs, findings, staged.unread),
+        unread=(*untaken, *_unread(runs)),
+        verdict=judge(rules, choices, runs, findings, untaken),
         notes=(*staged.notes, *history, *looked.notes, *_remarks(runs)),
         counts=Counter(f.severity for f in findings if f.suppressed is None),
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import msgspec
 
 from pilotage.domain.finding import Confidence, Finding, Location, ScanType, Severity
 from pilotage.domain.scan import Coverage, Unread
+from pilotage.scan.history_binaries import LOG, PLACE
 from pilotage.scan.parse import decode
 from pilotage.scan.scanner import Control, Install, Parsed, Pass, Raw, Scanner, Unusable
 
@@ -23,10 +25,6 @@ ROOT_KEYS = re.compile(r"private[- ]key|\baws\b|alibaba|azure-ad|digitalocean", 
 LINE = re.compile(r"^\S+ (?P<level>TRC|DBG|WRN|ERR) (?P<text>.*)$", re.MULTILINE)
 PATH = re.compile(r' path=(?:"((?:[^"\\]|\\.)*)"|(\S+))')
 COMMITS = re.compile(r"^\S+ INF (\d+) commits scanned\.", re.MULTILINE)
-LOG = "--full-history --all --diff-filter=d --diff-merges=first-parent --no-textconv --no-ext-diff"
-"""What git log is to show. By itself gitleaks sees neither what only a merge commit brought nor
-what came where a link had been; and no helper program may stand between us and the content."""
-
 NOT_TEXT = "not text to gitleaks, so not searched"
 LEFT_OUT: Mapping[str, str] = {
     "skipping binary file": NOT_TEXT,
@@ -81,7 +79,17 @@ def parse_history(raw: Raw) -> Parsed:
         raise Unusable("gitleaks read no commit of the history")
     errors = [m["text"] for m in LINE.finditer(log) if m["level"] == "ERR"]
     unread = (Unread(".git", f"git complained {len(errors)} times"),) if errors else ()
-    return Parsed(findings, read=int(counted.group(1)), unread=unread)
+    placed = tuple(map(_placed, findings))
+    return Parsed(placed, read=int(counted.group(1)), unread=unread)
+
+
+def _placed(finding: Finding) -> Finding:
+    """What was found in the text of a binary file lies where that file did."""
+    where = PLACE.fullmatch(finding.location.path)
+    if where is None:
+        return finding
+    location = replace(finding.location, path=where["path"], commit=where["commit"])
+    return replace(finding, location=location)
 
 
 def _findings(raw: Raw) -> tuple[Finding, ...]:
@@ -194,7 +202,7 @@ GITLEAKS = Scanner(
             command=_command(
                 "git",
                 "{history}",
-                f"--log-opts={LOG}",
+                f"--log-opts={' '.join(LOG)}",
             ),
             config={"gitleaks.toml": RULES},
             # No attribute of the repository may call a file binary, which hides it from git log.
