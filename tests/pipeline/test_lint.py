@@ -135,6 +135,35 @@ def test_what_is_wrong_is_named_with_its_place(text: str, expected: list[str]) -
         assert part in told
 
 
+def test_one_pass_names_all_that_is_wrong_and_nothing_that_only_follows() -> None:
+    told = said("""\
+name: p
+name: q
+inputs: {n: {type: nmber, requird: yes}, ok: {}}
+env: {A: .nan}
+steps:
+  - {name: a, tool: look, parms: {path: x}, retry_count: lots, timeout: -1}
+  - {name: b, tol: look, depends_on: [a]}
+  - {name: c, tool: look, params: {path: "${{ steps.nn.outcome }}"}, depends_on: [b, zz]}
+  - {name: d, tool: look, params: {path: "${{ inputs.n }}", depth: 0, dep: 1}}
+  - {name: e, tool: lok, params: {path: "${{ 1 + }}"}}
+""")
+    assert [line.split(" ")[0].removeprefix("p.yaml:") for line in told] == [
+        *("2:1:", "3:20:", "3:27:", "4:10:"),
+        *("6:27:", "6:58:", "6:73:", "7:15:"),
+        *("8:42:", "8:86:", "9:35:", "9:68:", "10:21:", "10:41:"),
+    ], told
+
+
+def test_a_broken_step_closes_no_circle_and_hides_no_error_of_another() -> None:
+    (first, second) = said(
+        HEAD + "  - {name: a, tool: look, params: {path: x}, depends_on: [b]}\n"
+        "  - {name: b, tool: look, if: x}\n  - {name: c, tool: look, params: {path: 1}}\n"
+    )
+    assert "unknown key 'if'" in first
+    assert second.startswith("p.yaml:5:42: error: look: ")
+
+
 @pytest.mark.parametrize(
     ("expression", "expected"),
     [

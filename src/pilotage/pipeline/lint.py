@@ -8,19 +8,16 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
-from typing import Any
-
-import msgspec
+from dataclasses import dataclass
 
 from pilotage.domain.errors import BadInput
 from pilotage.domain.pipeline import Input, InputType, Level, Pipeline, Problem, Step
 from pilotage.pipeline import plan, template
 from pilotage.pipeline.catalogue import Catalogue, Path
 from pilotage.pipeline.load import Document
-from pilotage.pipeline.spec import KEYS, InputSpec, PipelineSpec, StepSpec
+from pilotage.pipeline.shape import shape
+from pilotage.pipeline.spec import PipelineSpec
 
-Spec = type[PipelineSpec] | type[StepSpec] | type[InputSpec]
 HIDING = {"anyOf", "oneOf", "allOf", "enum", "const", "not", "if", "contains", "uniqueItems"}
 
 
@@ -37,21 +34,17 @@ class Linted:
 
 
 def lint(document: Document, tools: Catalogue) -> Linted:
-    """Problems in the order of the file."""
-    problems = [*document.problems]
-    if not problems:
-        problems += _shape(document)
-    if problems:
-        return Linted(None, _sorted(problems))
-    pipeline = _pipeline(msgspec.convert(document.value, PipelineSpec))
-    problems += _names(document, pipeline)
+    """Problems in the order of the file: as many of them as can be told at once."""
+    found = shape(document)
+    if found.spec is None:
+        return Linted(None, _sorted(found.problems))
+    pipeline = _pipeline(found.spec)
+    problems = [*found.problems, *_names(document, pipeline)]
+    problems += _expressions(document, pipeline, whole=not problems)
     problems += _inputs(document, pipeline)
-    if not problems:
-        problems += _expressions(document, pipeline)
-        problems += _calls(document, pipeline, tools)
-    found = _sorted(problems)
-    bad = any(p.level is Level.ERROR for p in found)
-    return Linted(None if bad else pipeline, found)
+    problems += _calls(document, pipeline, tools, found.broken)
+    bad = any(p.level is Level.ERROR for p in problems)
+    return Linted(None if bad else pipeline, _sorted(problems))
 
 
 def checked(linted: Linted) -> Pipeline:
@@ -72,64 +65,6 @@ def refuse_unknown_tools(pipeline: Pipeline, tools: Catalogue) -> None:
             f"pipeline {pipeline.name} needs tools that are not here: {', '.join(missing)}",
             "here: " + ", ".join(sorted(tools)),
         )
-
-
-def _shape(document: Document) -> list[Problem]:
-    """Keys and types."""
-    value = document.value
-    if not isinstance(value, dict):
-        return [document.problem((), "a pipeline is a mapping", "begin with name: and steps:")]
-    problems = _keys(document, (), PipelineSpec)
-    steps, inputs = value.get("steps"), value.get("inputs")
-    for place, step in enumerate(steps if isinstance(steps, list) else []):
-        problems += _entry(document, ("steps", place), step, StepSpec)
-    for name, one in (inputs if isinstance(inputs, dict) else {}).items():
-        problems += _entry(document, ("inputs", name), one, InputSpec)
-    if not problems:
-        problems += _types(document, (), value, PipelineSpec)
-    return problems
-
-
-def _entry(document: Document, path: Path, value: Any, kind: Spec) -> list[Problem]:
-    problems = _keys(document, path, kind) if isinstance(value, dict) else []
-    return problems or _types(document, path, value, kind)
-
-
-def _keys(document: Document, path: Path, kind: Spec) -> list[Problem]:
-    value: Any = document.value
-    for part in path:
-        value = value[part]
-    found = []
-    for key in value:
-        if key not in KEYS[kind]:
-            close = difflib.get_close_matches(key, KEYS[kind], 1)
-            hint = f"did you mean {close[0]}?" if close else "known: " + ", ".join(KEYS[kind])
-            problem = document.problem((*path, "key", key), f"unknown key {key!r}", hint)
-            found.append(replace(problem, path=document.problem((*path, key), "").path))
-    return found
-
-
-def _types(document: Document, path: Path, value: Any, kind: Spec) -> list[Problem]:
-    try:
-        msgspec.convert(value, kind)
-    except msgspec.ValidationError as error:
-        what, _, where = str(error).partition(" - at `$")
-        inside = _parsed(where.rstrip("`"), value)
-        return [document.problem((*path, *inside), what[0].lower() + what[1:])]
-    return []
-
-
-def _parsed(where: str, value: Any) -> Path:
-    """`.steps[0].retry_count` as msgspec spells a path; it writes `[...]` for the key of a map."""
-    path: list[str | int] = []
-    for part in where.replace("[", ".[").split(".")[1:]:
-        if part.startswith("["):
-            if not part[1:-1].isdigit():
-                break
-            path.append(int(part[1:-1]))
-        else:
-            path.append(part)
-    return tuple(path)
 
 
 def _pipeline(spec: PipelineSpec) -> Pipeline:
@@ -195,10 +130,12 @@ def _inputs(document: Document, pipeline: Pipeline) -> list[Problem]:
     return found
 
 
-def _expressions(document: Document, pipeline: Pipeline) -> list[Problem]:
+def _expressions(document: Document, pipeline: Pipeline, *, whole: bool) -> list[Problem]:
+    """`whole`: the graph and the inputs are sound, so that what is read of them can be judged."""
     found = []
-    before = plan.before(pipeline)
     names = [step.name for step in pipeline.steps]
+    before = plan.before(pipeline) if whole else dict.fromkeys(names, frozenset(names))
+    inputs = pipeline.inputs if whole else None
     texts: list[tuple[Path, str, frozenset[str] | None]] = []
     for key, value in pipeline.env.items():
         texts += [(("env", key), text, None) for _, text in template.holes(value)]
@@ -214,19 +151,23 @@ def _expressions(document: Document, pipeline: Pipeline) -> list[Problem]:
             found.append(document.problem(path, error.what, error.hint))
             continue
         for read in reads:
-            wrong = _wrong_read(read, pipeline, names, ended)
+            wrong = _wrong_read(read, inputs, names, ended)
             if wrong:
                 found.append(document.problem(path, *wrong))
     return found
 
 
 def _wrong_read(
-    read: tuple[str, ...], pipeline: Pipeline, names: list[str], ended: frozenset[str] | None
+    read: tuple[str, ...],
+    inputs: Iterable[str] | None,
+    names: list[str],
+    ended: frozenset[str] | None,
 ) -> tuple[str, str] | None:
-    """What an expression reads that is not there. `ended`: steps over by then; None: in env."""
+    """What an expression reads that is not there. `inputs` None: they are not known. `ended`: steps
+    over by then; None: in env."""
     context, name = read[0], read[1] if len(read) > 1 else ""
-    if context == "inputs" and name and not _is_in(name, pipeline.inputs):
-        return f"there is no input {name!r}", _nearest(name, pipeline.inputs)
+    if context == "inputs" and name and inputs is not None and not _is_in(name, inputs):
+        return f"there is no input {name!r}", _nearest(name, inputs)
     if ended is None and context not in ("github", "inputs"):
         return f"env cannot read {context}", "it is settled before the first step: github, inputs"
     if context != "steps" or not name or ended is None:
@@ -241,10 +182,14 @@ def _wrong_read(
     return None
 
 
-def _calls(document: Document, pipeline: Pipeline, tools: Catalogue) -> list[Problem]:
-    """Tools that are not there, and arguments that theirs refuse."""
+def _calls(
+    document: Document, pipeline: Pipeline, tools: Catalogue, broken: frozenset[int]
+) -> list[Problem]:
+    """Tools that are not there, and arguments that theirs refuse; not of steps that are broken."""
     found = []
     for place, step in enumerate(pipeline.steps):
+        if place in broken:
+            continue
         known = tools.get(step.tool)
         if known is None:
             what = f"there is no tool {step.tool!r} here: the pipeline will not run"
@@ -281,5 +226,5 @@ def _nearest(name: str, known: Iterable[str]) -> str:
     return f"did you mean {close[0]}?" if close else ""
 
 
-def _sorted(problems: list[Problem]) -> tuple[Problem, ...]:
+def _sorted(problems: Iterable[Problem]) -> tuple[Problem, ...]:
     return tuple(sorted(problems, key=lambda p: (p.line, p.column)))
