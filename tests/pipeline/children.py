@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from waiting import LONG
+
 HERE = Path(__file__).parent
 
 
@@ -24,13 +26,13 @@ class Child:
     async def run(self) -> str:
         """The id of its run, once that is on disk."""
         assert self.process.stdout is not None
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(LONG):
             return (await self.process.stdout.readline()).decode().strip()
 
     async def stands(self) -> dict[str, Any]:
         """How the run stood when it ended or waited."""
         assert self.process.stdout is not None
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(2 * LONG):
             said: dict[str, Any] = json.loads(await self.process.stdout.readline())
             await self.process.wait()
         return said

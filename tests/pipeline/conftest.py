@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
@@ -39,13 +38,6 @@ def lines(file: Path, word: str = "") -> list[str]:
         return []
     rows = [line.split() for line in file.read_text().splitlines()]
     return [row[1] for row in rows if not word or row[0] == word]
-
-
-async def until(true: Callable[[], bool], seconds: float = 20) -> None:
-    """Wait for something that another process does."""
-    async with asyncio.timeout(seconds):
-        while not true():  # noqa: ASYNC110
-            await asyncio.sleep(0.01)
 
 
 @pytest.fixture

@@ -11,6 +11,7 @@ from pilotage.domain.call import Effect, Outcome, ToolResult
 from pilotage.domain.errors import PilotageError
 from pilotage.tool.tool import Call, tool
 from pilotage.tools.pipeline_orchestrator import pipeline_orchestrator
+from waiting import until
 
 
 def mark(file: Path, word: str, call: Call) -> None:
@@ -21,10 +22,12 @@ def mark(file: Path, word: str, call: Call) -> None:
         opened.write(line)
 
 
-async def _work(file: Path, seconds: float, here: Call) -> dict[str, Any]:
+async def _work(file: Path, seconds: float, end: Path | None, here: Call) -> dict[str, Any]:
     mark(file, "begin", here)
     try:
         await asyncio.sleep(seconds)
+        if end is not None:
+            await until(end.exists)
     except asyncio.CancelledError:
         mark(file, "cancelled", here)
         raise
@@ -33,15 +36,17 @@ async def _work(file: Path, seconds: float, here: Call) -> dict[str, Any]:
 
 
 @tool(Effect.WRITE, idempotent=True)
-async def work(file: Path, seconds: float = 0, *, here: Call) -> dict[str, Any]:
-    """Work for so long; running it again does no harm."""
-    return await _work(file, seconds, here)
+async def work(
+    file: Path, seconds: float = 0, end: Path | None = None, *, here: Call
+) -> dict[str, Any]:
+    """Work for so long, and until the file `end` is there; running it again does no harm."""
+    return await _work(file, seconds, end, here)
 
 
 @tool(Effect.WRITE)
 async def work_once(file: Path, seconds: float = 0, *, here: Call) -> dict[str, Any]:
     """Work for so long; running it again may do harm."""
-    return await _work(file, seconds, here)
+    return await _work(file, seconds, None, here)
 
 
 @tool(Effect.READ, idempotent=True)

@@ -16,6 +16,7 @@ from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Any
 
+import aiohttp
 import pytest
 from mcp import Client as McpClient
 from mcp import StdioServerParameters
@@ -31,6 +32,7 @@ from pilotage.server import serve
 from pilotage.server.serve import Options
 from pilotage.tool.roots import roots
 from server.conftest import House, make_app
+from waiting import LONG, until
 
 HERE = Path(__file__).parent
 
@@ -160,12 +162,13 @@ async def test_the_client_raises_what_the_server_decided(house: House, tmp_path:
 
 
 async def test_a_server_that_is_not_there_is_said_and_nothing_falls_back(tmp_path: Path) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        port = listener.getsockname()[1]
-    asked = settings(tmp_path, f"http://127.0.0.1:{port}", "plt_x")
-    async with open_door(asked, roots(tmp_path)) as door:
-        with pytest.raises(Unavailable, match=f"127.0.0.1:{port}"):
-            await door.call("echo", {"text": "hi"})
+    with socket.socket() as kept:  # nobody else takes the port meanwhile, and nobody listens on it
+        kept.bind(("127.0.0.1", 0))
+        port = kept.getsockname()[1]
+        asked = settings(tmp_path, f"http://127.0.0.1:{port}", "plt_x")
+        async with open_door(asked, roots(tmp_path)) as door:
+            with pytest.raises(Unavailable, match=f"127.0.0.1:{port}"):
+                await door.call("echo", {"text": "hi"})
     assert not (tmp_path / "pilotage.db").exists()
     with pytest.raises(BadInput, match="https://"):
         Client(settings(tmp_path, "localhost:8080", "plt_x"))
@@ -208,13 +211,15 @@ async def test_the_first_signal_lets_calls_end_and_the_program_exits_with_0(
     tmp_path: Path,
 ) -> None:
     key = make_key(tmp_path, "developer")
+    mark = tmp_path / "mark"
     with program(tmp_path) as process:
-        async with Client(settings(tmp_path, address(process), key)) as client:
-            call = asyncio.create_task(client.call("slow", {"seconds": 1}))
-            await asyncio.sleep(0.4)
+        url = address(process)
+        async with Client(settings(tmp_path, url, key)) as client:
+            call = asyncio.create_task(client.call("slow", {"seconds": 1, "mark": str(mark)}))
+            await until(mark.exists)
             process.send_signal(signal.SIGTERM)
             assert (await call)["said"] == "done"
-        assert await asyncio.to_thread(process.wait, 10) == 0
+        assert await asyncio.to_thread(process.wait, LONG) == 0
     app = make_app(tmp_path, tmp_path)
     try:
         record = app.audit.calls()[0]
@@ -224,19 +229,29 @@ async def test_the_first_signal_lets_calls_end_and_the_program_exits_with_0(
         app.close()
 
 
+async def refuses_what_is_new(url: str) -> None:
+    """Return once the server has heard the first signal: two that come at once are one."""
+    async with asyncio.timeout(LONG), aiohttp.ClientSession() as session:
+        while True:
+            async with session.get(url + "/readyz") as answer:
+                if answer.status == 503:
+                    return
+
+
 async def test_the_second_signal_ends_calls_which_clean_up(tmp_path: Path) -> None:
     key = make_key(tmp_path, "developer")
     mark = tmp_path / "mark"
     with program(tmp_path) as process:
-        async with Client(settings(tmp_path, address(process), key)) as client:
+        url = address(process)
+        async with Client(settings(tmp_path, url, key)) as client:
             call = asyncio.create_task(client.call("slow", {"seconds": 60, "mark": str(mark)}))
-            await asyncio.sleep(0.4)
+            await until(mark.exists)
             process.send_signal(signal.SIGTERM)
-            await asyncio.sleep(0.2)
+            await refuses_what_is_new(url)
             process.send_signal(signal.SIGTERM)
             with pytest.raises(Unavailable):
                 await call
-        assert await asyncio.to_thread(process.wait, 15) == 0
+        assert await asyncio.to_thread(process.wait, LONG) == 0
     assert mark.read_text("utf-8") == "cleaned up"
 
 
@@ -297,10 +312,10 @@ async def test_a_signal_ends_a_server_on_stdio_and_what_it_runs(tmp_path: Path) 
     assert served.stdout is not None
     served.stdin.write(json.dumps(call).encode() + b"\n")
     await served.stdin.drain()
-    told = json.loads(await asyncio.wait_for(served.stdout.readline(), 60))
+    told = json.loads(await asyncio.wait_for(served.stdout.readline(), LONG))
     assert told["method"] == "notifications/progress"
     served.send_signal(signal.SIGTERM)
-    assert await asyncio.wait_for(served.wait(), 10) == 0
+    assert await asyncio.wait_for(served.wait(), LONG) == 0
     assert mark.read_text("utf-8") == "cleaned up"
 
 

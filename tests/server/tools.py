@@ -11,6 +11,7 @@ from typing import Any
 from pilotage.domain.call import Effect, Outcome, ToolResult
 from pilotage.domain.errors import Unavailable
 from pilotage.tool.tool import Call, tool
+from waiting import until
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,9 +69,19 @@ async def reads(path: Path) -> dict[str, Any]:
 
 
 @tool(Effect.READ, timeout=120)
+async def waits(file: str) -> Said:
+    """End once that file is there."""
+    await until(Path(file).exists)
+    return Said("done")
+
+
+@tool(Effect.READ, timeout=120)
 async def slow(seconds: float, mark: str = "", *, here: Call) -> Said:
-    """Take a while and tell how far it is. Cancelled, it needs a moment to clean up."""
+    """Take a while and tell how far it is. Cancelled, it needs a moment to clean up. How it stands
+    is written into the file `mark`."""
     steps = 5
+    if mark:
+        Path(mark).write_text("begun", "utf-8")
     try:
         for step in range(steps):
             here.tell(f"step {step + 1}", step + 1, steps)
@@ -84,4 +95,4 @@ async def slow(seconds: float, mark: str = "", *, here: Call) -> Said:
     return Said("done")
 
 
-TOOLS = (echo, lenient, note, wreck, fails, fails_quickly, reads, slow)
+TOOLS = (echo, lenient, note, wreck, fails, fails_quickly, reads, slow, waits)

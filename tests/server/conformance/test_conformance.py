@@ -102,7 +102,7 @@ def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
             yield process.stdout.readline().strip()
         finally:
             process.terminate()
-            process.wait(30)
+            process.wait(60)
 
 
 Results = dict[str, list[dict[str, Any]]]
