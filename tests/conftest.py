@@ -1,10 +1,17 @@
-"""In CI nothing is skipped: a part that should have been tested and is not there fails the run."""
+"""In CI nothing is skipped: a part that should have been tested and is not there fails the run.
+No example is too slow: how long one takes is the machine's affair."""
 
 from __future__ import annotations
 
 import os
 
 import pytest
+from hypothesis import HealthCheck, settings
+
+settings.register_profile(
+    "patient", settings.default, deadline=None, suppress_health_check=[HealthCheck.too_slow]
+)
+settings.load_profile("patient")
 
 _skipped: list[str] = []
 

@@ -51,7 +51,7 @@ def test_nobody_reads_why_it_is_refused_and_still_it_is_no_verdict() -> None:
     )
     assert process.stderr is not None
     process.stderr.close()
-    assert process.wait(timeout=30) == 141
+    assert process.wait(timeout=120) == 141
 
 
 def test_a_closed_pipe_is_no_pass_and_no_traceback() -> None:
@@ -63,5 +63,5 @@ def test_a_closed_pipe_is_no_pass_and_no_traceback() -> None:
     assert process.stdout is not None
     process.stdout.close()
     process.stdout = None
-    _, err = process.communicate(timeout=30)
+    _, err = process.communicate(timeout=120)
     assert (process.returncode, err) == (141, b"")

@@ -155,7 +155,7 @@ def play(world: World, data: st.DataObject, deaths: int) -> Play:
     return game
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=400)
 @given(worlds(), st.data(), st.integers(0, 5))
 def test_every_schedule_ends_in_the_same_run(
     world: World, data: st.DataObject, deaths: int
@@ -166,7 +166,7 @@ def test_every_schedule_ends_in_the_same_run(
     assert run.outcome is outcome
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(worlds(), st.data(), st.integers(0, 5))
 def test_a_journal_read_again_is_the_run_that_wrote_it(
     world: World, data: st.DataObject, deaths: int
@@ -176,7 +176,7 @@ def test_a_journal_read_again_is_the_run_that_wrote_it(
     assert fold.read("r", kept, lambda _: world.plan)[1] == game.run
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(worlds(), st.data(), st.integers(0, 3))
 def test_what_ended_well_never_starts_again_even_when_resumed(
     world: World, data: st.DataObject, deaths: int
@@ -192,7 +192,7 @@ def test_what_ended_well_never_starts_again_even_when_resumed(
     assert all(game.run.steps[name].well for name in good)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(worlds(), st.data(), st.sampled_from([Outcome.CANCELLED, Outcome.TIMED_OUT]))
 def test_a_stopped_run_starts_nothing_more_and_ends_as_it_was_stopped(
     world: World, data: st.DataObject, how: Outcome

@@ -239,14 +239,14 @@ def test_an_alias_is_read_as_what_it_stands_for() -> None:
     assert made.steps[1].params == {"path": "x"}
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(st.text(max_size=300))
 def test_any_text_is_a_pipeline_or_has_problems(text: str) -> None:
     linted = lint(load.document(text), TOOLS)
     assert linted.pipeline is not None or linted.errors
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(
     st.recursive(
         st.none() | st.booleans() | st.integers() | st.text(max_size=8),

@@ -56,7 +56,7 @@ async def test_a_folder_to_write_is_written_and_nothing_beside_it(tmp_path: Path
 
 
 CONNECT = (
-    "import socket,sys; s=socket.create_connection((sys.argv[1], int(sys.argv[2])), 3); print(1)"
+    "import socket,sys; s=socket.create_connection((sys.argv[1], int(sys.argv[2])), 60); print(1)"
 )
 
 
@@ -97,7 +97,7 @@ async def test_a_daemon_that_hides_ends_with_the_sandbox(tmp_path: Path) -> None
     """Out of the session, the environment and the line of parents; it writes while it lives."""
     script = (
         'cd "$1"; (setsid env -i /bin/sh -c "while :; do date > $1/beat; sleep 0.05; done" '
-        "> /dev/null 2>&1 &); sleep 0.3; test -s beat"
+        "> /dev/null 2>&1 &); while ! test -e beat; do sleep 0.01; done"
     )
     done = await sh(script, str(tmp_path), sandbox=Sandbox(write=(tmp_path,)))
     assert done.exit == 0
@@ -108,9 +108,9 @@ async def test_a_daemon_that_hides_ends_with_the_sandbox(tmp_path: Path) -> None
 
 async def test_a_fork_bomb_is_held_by_the_kernel_and_ends_with_the_sandbox() -> None:
     script = "f() { f | f & }; f; sleep 1; ls -d /proc/[0-9]* | wc -l"
-    done = await sh(script, sandbox=Sandbox(), limits=Limits(seconds=15, processes=60))
+    done = await sh(script, sandbox=Sandbox(), limits=Limits(seconds=120, processes=60))
     assert b"annot fork" in done.stderr
-    assert done.seconds < 14
+    assert "took longer" not in done.killed
 
 
 @pytest.mark.parametrize(

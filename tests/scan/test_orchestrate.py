@@ -22,6 +22,7 @@ from pilotage.scan.orchestrate import ScanRequest, Scans
 from pilotage.scan.rules import parse_rules
 from pilotage.scan.scanner import Scanner
 from pilotage.scan.slots import Slots
+from waiting import LONG
 
 SHELF = shelf.parts("pilotage.scanners", Scanner)
 CODE = (ScanType.CODE,)
@@ -238,7 +239,7 @@ async def test_a_cancelled_wait_gives_its_place_back() -> None:
         await asyncio.sleep(0)
         waits.cancel()
         await asyncio.gather(waits, return_exceptions=True)
-    async with asyncio.timeout(1), slots.one(1):
+    async with asyncio.timeout(LONG), slots.one(1):
         pass
 
 

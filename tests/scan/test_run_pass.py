@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import socket
+import tempfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -201,9 +202,19 @@ async def test_the_sandbox_has_no_network_and_a_stage_that_cannot_be_written(sho
         server.accept()  # nobody has called
 
 
-async def test_a_pass_leaves_nothing_behind(shop: Shop, tmp_path: Path) -> None:
-    before = {name for name in os.listdir("/tmp") if name.startswith("pilotage-pass-")}
-    run = await shop.run("echo x > $2; echo $1/a.py", report="")
-    after = {name for name in os.listdir("/tmp") if name.startswith("pilotage-pass-")}
+async def test_a_pass_leaves_nothing_behind(
+    shop: Shop, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place = tmp_path / "place"
+    place.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(place))
+    seen: list[list[str]] = []
+
+    def parse(raw: Raw) -> Parsed:
+        seen.append(os.listdir(place))
+        return listed(raw)
+
+    run = await shop.run("echo x > $2; echo $1/a.py", report="", parse=parse)
     assert run.complete
-    assert after <= before
+    assert [len(names) for names in seen] == [1], "it works in one folder of its own"
+    assert os.listdir(place) == []

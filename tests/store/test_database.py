@@ -152,7 +152,7 @@ def test_processes_that_make_the_database_at_once_all_get_it(tmp_path: Path) -> 
         assert child.stdout.readline() == "\n"
     files = "".join(f"{tmp_path / str(number)}\n" for number in range(60))
     with ThreadPoolExecutor() as pool:
-        list(pool.map(lambda child: child.communicate(files, timeout=60), children))
+        list(pool.map(lambda child: child.communicate(files, timeout=300), children))
     assert [child.returncode for child in children] == [0, 0, 0, 0]
 
 

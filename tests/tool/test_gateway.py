@@ -17,6 +17,7 @@ from pilotage.domain.ids import new_id
 from pilotage.tool.eager import resume
 from pilotage.tool.roots import roots
 from pilotage.tool.tool import Call, tool
+from waiting import until
 
 DEVELOPER = Principal("key:dev", frozenset({"developer"}))
 VIEWER = Principal("key:view", frozenset({"viewer"}))
@@ -38,11 +39,18 @@ async def work(kind: str, *, here: Call) -> dict[str, Any]:
     return {"kind": kind}
 
 
+@tool(Effect.WRITE)
+async def rest(*, here: Call) -> None:
+    """Takes longer than any test."""
+    ran.append(here.call.id)
+    await asyncio.sleep(60)
+
+
 @pytest.fixture
 def app(tmp_path: Path) -> Iterator[App]:
     ran.clear()
     settings = config.read(environment={"PILOTAGE_HOME": str(tmp_path), "HOME": str(tmp_path)})
-    made = App(settings, roots(tmp_path), (work,))
+    made = App(settings, roots(tmp_path), (work, rest))
     yield made
     made.close()
 
@@ -115,8 +123,8 @@ async def test_a_deadline_ends_a_call_and_only_a_deadline_is_called_one(app: App
 
 
 async def test_cancelling_cancels_the_tool_and_closes_the_record(app: App) -> None:
-    task = asyncio.create_task(app.call("work", {"kind": "sleep"}, DEVELOPER, "rest"))
-    await asyncio.sleep(0.1)
+    task = asyncio.create_task(app.call("rest", {}, DEVELOPER, "rest"))
+    await until(lambda: bool(ran))
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
@@ -133,10 +141,13 @@ async def test_very_large_arguments_are_kept_as_a_digest(app: App) -> None:
 
 
 async def test_a_coroutine_that_took_its_first_step_goes_on_as_if_awaited() -> None:
+    resting = asyncio.Event()
+
     async def steps() -> str:
         first = await asyncio.sleep(0.01, "a")
         try:
-            await asyncio.sleep(10)
+            resting.set()
+            await asyncio.sleep(60)
         except asyncio.CancelledError:
             first += "b"
         return first + await asyncio.sleep(0.01, "c")
@@ -146,6 +157,6 @@ async def test_a_coroutine_that_took_its_first_step_goes_on_as_if_awaited() -> N
         return await resume(coroutine, coroutine.send(None))
 
     task = asyncio.create_task(eager())
-    await asyncio.sleep(0.1)
+    await resting.wait()
     task.cancel()
     assert await task == "abc"
