@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import shutil
 import socket
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,6 +17,7 @@ import pytest
 from pilotage.app import App, local_principal
 from pilotage.domain.call import Outcome
 from pilotage.tool.roots import roots
+from waiting import until
 
 pytestmark = pytest.mark.skipif(shutil.which("bwrap") is None, reason="no bubblewrap here")
 
@@ -149,16 +152,25 @@ async def test_a_fork_bomb_is_held_and_fails(run: Run, project: Path, write: Wri
 async def test_a_daemon_left_behind_does_not_outlive_the_tests(
     run: Run, project: Path, write: Write
 ) -> None:
-    write(project, test_app_py="""
+    seconds = f"97.{os.getpid()}"
+    write(project, test_app_py=f"""
         import subprocess
         def test_it():
-            subprocess.Popen(["setsid", "env", "-i", "sleep", "97.5"],
+            subprocess.Popen(["setsid", "env", "-i", "sleep", "{seconds}"],
                              stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     """)  # fmt: skip
     result = await run()
     assert result.outcome is Outcome.SUCCEEDED
-    running = [p.read_bytes() for p in Path("/proc").glob("[0-9]*/cmdline") if os.path.exists(p)]
-    assert not [line for line in running if b"97.5" in line]
+    assert not running(seconds)
+
+
+def running(word: str) -> list[bytes]:
+    """The command lines of processes that hold this word."""
+    found = []
+    for file in Path("/proc").glob("[0-9]*/cmdline"):
+        with contextlib.suppress(OSError):
+            found.append(file.read_bytes())
+    return [line for line in found if word.encode() in line]
 
 
 async def test_a_flood_of_output_is_bounded_and_harmless(
@@ -176,15 +188,25 @@ async def test_a_flood_of_output_is_bounded_and_harmless(
     assert "\x1b" not in result.value["log"]
 
 
-async def test_cancelling_ends_the_tests(run: Run, project: Path, write: Write) -> None:
-    write(project, test_app_py="import time\ndef test_it(): time.sleep(93.25)\n")
-    task = asyncio.create_task(run(seconds=60))
-    await asyncio.sleep(3)
+async def test_cancelling_ends_the_tests(
+    run: Run, project: Path, write: Write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place = tmp_path / "place"
+    place.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(place))
+    write(project, test_app_py="""
+        import pathlib, time
+        def test_it():
+            pathlib.Path("begun").touch()
+            time.sleep(93.25)
+    """)  # fmt: skip
+    task = asyncio.create_task(run(seconds=90))
+    await until(lambda: bool(list(place.glob("*/tree/begun"))))
+    assert running(str(place))
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
-    running = [p for p in Path("/proc").glob("[0-9]*/cmdline") if os.path.exists(p)]
-    assert not [p for p in running if b"pilotage-suite-" in p.read_bytes()]
+    assert not running(str(place))
 
 
 async def test_an_interpreter_may_not_lead_the_tests_to_a_folder_of_ours(
