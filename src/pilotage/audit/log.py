@@ -14,13 +14,14 @@ import sqlite3
 import time
 from collections import deque
 from collections.abc import Callable, Mapping
+from time import time_ns
 from typing import Any
 
 import msgspec
 
 from pilotage.audit.checkpoint import Checkpoints
 from pilotage.domain.audit import AuditEntry, CallRecord
-from pilotage.domain.call import Decision, Principal, ToolCall, ToolResult
+from pilotage.domain.call import Answer, Decision, Outcome, Principal, ToolCall, ToolResult
 from pilotage.domain.errors import Busy, Unavailable
 from pilotage.store import audit as rows
 from pilotage.store.database import Database
@@ -32,8 +33,6 @@ PENDING_LIMIT = 20_000
 BODY_LIMIT = 65_536
 Pending = tuple[int, str, str, str, str, str]
 """at, event, call, tool, principal, body: a row that has no number yet."""
-Opened = tuple[int, ToolCall, msgspec.Raw]
-"""When a call opened, the call, and its arguments as they may be kept."""
 _json = msgspec.json.Encoder().encode
 _pack = msgspec.msgpack.Encoder().encode
 
@@ -43,19 +42,28 @@ def chain(before: str, row: tuple[int, int, str, str, str, str, str]) -> str:
     return hashlib.sha256(_pack((before, *row))).hexdigest()
 
 
-def _encode(body: Mapping[str, Any]) -> str:
+class Body(msgspec.Struct, omit_defaults=True, gc=False):
+    """What the rows of a call say: `via` to `step` how it opened (arguments as they may be kept,
+    `key` its idempotency key), the others how it ended (`ms` milliseconds)."""
+
+    via: str | None = None
+    arguments: msgspec.Raw | None = None
+    key: str | None = None
+    run: str | None = None
+    step: str | None = None
+    outcome: Outcome | None = None
+    ms: float | None = None
+    decision: Answer | None = None
+    rule: str | None = None
+    error: str | None = None
+
+
+Opened = tuple[int, ToolCall, Body]
+"""When a call opened, the call, and what is known of it so far."""
+
+
+def _encode(body: Body | Mapping[str, Any]) -> str:
     return str(_json(body), "utf-8")
-
-
-def _intent(opened: Opened) -> dict[str, Any]:
-    """What is known of a call when it opens."""
-    _, call, arguments = opened
-    body: dict[str, Any] = {"via": call.via, "arguments": arguments}
-    if call.idempotency_key is not None:
-        body["key"] = call.idempotency_key
-    if call.run is not None:
-        body["run"], body["step"] = call.run, call.step
-    return body
 
 
 class AuditLog:
@@ -87,20 +95,23 @@ class AuditLog:
         raw = _json(arguments)
         if len(raw) > BODY_LIMIT:
             raw = _json({"cut": len(raw), "sha256": hashlib.sha256(raw).hexdigest()})
-        self._opened[call.id] = (time.time_ns() // 1000, call, msgspec.Raw(raw))
+        body = Body(call.via, msgspec.Raw(raw), call.idempotency_key, call.run, call.step)
+        self._opened[call.id] = (time_ns() // 1000, call, body)
 
     def close(
         self, call: ToolCall, decision: Decision | None, result: ToolResult, seconds: float
     ) -> None:
         """Record how the call ended."""
         opened = self._opened.pop(call.id, None)
-        body = _intent(opened) if opened is not None else {}
-        body["outcome"], body["ms"] = result.outcome, int(seconds * 1e6) / 1000
+        if opened is None:
+            at, event, body = time_ns() // 1000, "close", Body()
+        else:
+            (at, _, body), event = opened, "call"
+        body.outcome, body.ms = result.outcome, int(seconds * 1e6) / 1000
         if decision is not None:
-            body["decision"], body["rule"] = decision.answer, decision.rule
+            body.decision, body.rule = decision.answer, decision.rule
         if result.error:
-            body["error"] = result.error[:1000]
-        at, event = (time.time_ns() // 1000, "close") if opened is None else (opened[0], "call")
+            body.error = result.error[:1000]
         self._pending.append((at, event, call.id, call.tool, call.by.name, _encode(body)))
 
     def refuse(self, call: str, tool: str, principal: str, via: str, why: str) -> None:
@@ -117,7 +128,7 @@ class AuditLog:
 
     def _add(self, event: str, call: str, tool: str, by: str, body: Mapping[str, Any]) -> None:
         text = _encode(body)
-        self._pending.append((time.time_ns() // 1000, event, call, tool, by, text))
+        self._pending.append((time_ns() // 1000, event, call, tool, by, text))
 
     async def settled(self) -> None:
         """Return once everything recorded before is on disk; raise if it cannot be."""
@@ -133,9 +144,8 @@ class AuditLog:
         for name in list(self._opened):
             opened = self._opened.pop(name, None)  # None: it has closed meanwhile
             if opened is not None:
-                at, call, _ = opened
-                text = _encode(_intent(opened))
-                self._begun.append((at, "open", call.id, call.tool, call.by.name, text))
+                at, call, body = opened
+                self._begun.append((at, "open", call.id, call.tool, call.by.name, _encode(body)))
         pending = self._pending.copy()  # at once, since others append meanwhile
         if not pending and not self._begun:
             return None

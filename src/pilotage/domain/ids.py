@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import functools
 import os
-import time
 from collections import deque
+from time import time_ns
 
 _ALPHABET = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
 _LETTERS = bytes(ord(_ALPHABET[byte & 31]) for byte in range(256))
@@ -20,7 +20,7 @@ def new_id() -> str:
         tail = _tails.popleft()
     except IndexError:
         tail = _refill()
-    return _head(time.time_ns() // 1_000_000) + tail
+    return _head(time_ns() // 1_000_000) + tail
 
 
 @functools.lru_cache(2)
@@ -29,11 +29,13 @@ def _head(milliseconds: int) -> str:
 
 
 def _refill() -> str:
-    """Many random tails from one request to the system. One byte gives five bits."""
-    letters = os.urandom(4096).translate(_LETTERS).decode("ascii")
-    tails = [letters[at : at + 16] for at in range(0, 4096, 16)]
-    _tails.extend(tails[1:])
-    return tails[0]
+    """Many random tails from one request to the system: 16 letters of five bits, and a space that
+    parts them."""
+    letters = bytearray(os.urandom(256 * 17).translate(_LETTERS))
+    letters[16::17] = b" " * 256
+    first, *rest = letters.decode("ascii").split()
+    _tails.extend(rest)
+    return first
 
 
 os.register_at_fork(after_in_child=_tails.clear)  # or a child would repeat its parent's ids

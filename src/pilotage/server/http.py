@@ -71,7 +71,11 @@ def checked_body(body: bytes) -> bytes:
     """The same body, within its limits."""
     if len(body) > BODY_LIMIT:
         raise TooLarge("the body is too large", f"at most {BODY_LIMIT} bytes")
-    if body.count(b"{") + body.count(b"[") > DEPTH_LIMIT and _depth(body) > DEPTH_LIMIT:
+    if (
+        len(body) > DEPTH_LIMIT  # a shorter one cannot be
+        and body.count(b"{") + body.count(b"[") > DEPTH_LIMIT
+        and _depth(body) > DEPTH_LIMIT
+    ):
         raise BadInput(f"the JSON is nested deeper than {DEPTH_LIMIT} levels")
     return body
 

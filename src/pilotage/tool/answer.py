@@ -6,11 +6,13 @@ from typing import Any
 
 from pilotage.domain.call import Outcome, ToolResult
 
+_SUCCEEDED = Outcome.SUCCEEDED  # looked up at an enum, it costs as much as all the rest
+
 
 def answer(result: ToolResult) -> dict[str, Any]:
     """`success` and `outcome`, the tool's own fields, and on failure `error` and `hint`."""
     outcome = result.outcome
-    succeeded = outcome is Outcome.SUCCEEDED
+    succeeded = outcome is _SUCCEEDED
     body: dict[str, Any] = {"success": succeeded, "outcome": outcome, **result.value}
     body["success"], body["outcome"] = succeeded, outcome
     if result.error is not None:

@@ -27,6 +27,7 @@ from pilotage.tool.registry import Entry, Registry
 
 logger = logging.getLogger(__name__)
 _CANCELLED = ToolResult(Outcome.CANCELLED, error="cancelled")
+_READ, _ALLOW = Effect.READ, Answer.ALLOW  # looked up at an enum, they are slow
 
 
 class Observer(Protocol):
@@ -63,11 +64,12 @@ class Gateway:
         self.running += 1
         try:
             entry = self._registry.find(call.tool)
-            if entry.tool.effect is not Effect.READ:
+            effect = entry.tool.effect
+            if effect is not _READ:
                 await self._audit.settled()
             arguments, ignored = entry.arguments.check(call.arguments)
-            decision = self._policy.decide(call.by, call.tool, entry.tool.effect)
-            if decision.answer is not Answer.ALLOW:
+            decision = self._policy.decide(call.by, call.tool, effect)
+            if decision.answer is not _ALLOW:
                 raise Denied(decision.why, f"rule {decision.rule}")
             call = call if arguments is call.arguments else replace(call, arguments=arguments)
             running = entry.tool.run(call, report)
@@ -91,7 +93,7 @@ class Gateway:
             self.running -= 1
             self._audit.close(call, decision, result, seconds)
             if self._observer is not None:
-                name = entry.tool.name if entry else None
+                name = None if entry is None else call.tool
                 self._observer.ended(name, call.via, result.outcome, seconds)
 
     def _clean(self, result: ToolResult, ignored: tuple[str, ...]) -> ToolResult:

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+from msgspec import convert, to_builtins
 from msgspec.structs import astuple
 
 from pilotage.domain.call import Effect, Outcome, Progress, Report, ToolCall, ToolResult
@@ -26,6 +27,7 @@ from pilotage.domain.errors import PilotageError
 from pilotage.tool.roots import Roots
 
 Runner = Callable[[ToolCall, Report], Coroutine[Any, Any, ToolResult]]
+_SUCCEEDED = Outcome.SUCCEEDED
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,6 +140,15 @@ class _Signature:
         struct = msgspec.defstruct(function.__name__, fields, kw_only=True)
         return cls(struct, injected, hints.get("return"))
 
+    @property
+    def plain(self) -> bool:
+        """Does msgspec know every type of the arguments by itself?"""
+        try:
+            msgspec.json.schema(self.arguments)
+        except TypeError:
+            return False
+        return True
+
     def input_schema(self) -> dict[str, Any]:
         schema = _schema(self.arguments)
         schema["additionalProperties"] = False
@@ -177,7 +188,7 @@ def _runner(
     roots: Roots,
 ) -> Runner:
     wants_call = next((n for n, kind in signature.injected.items() if kind is Call), None)
-    shape = signature.arguments
+    shape, plain = signature.arguments, signature.plain
     bound = functools.partial(function, **injected) if injected else function
 
     def decode(kind: type, value: Any) -> Any:
@@ -186,16 +197,26 @@ def _runner(
         raise NotImplementedError
 
     async def run(call: ToolCall, report: Report) -> ToolResult:
-        given = astuple(msgspec.convert(call.arguments, shape, dec_hook=decode))
+        arguments = call.arguments
+        given = convert(arguments, shape) if plain else convert(arguments, shape, dec_hook=decode)
         if wants_call is None:
-            answer = await bound(*given)
+            answer = await bound(*astuple(given))
         else:
-            answer = await bound(*given, **{wants_call: Call(call, report)})
+            answer = await bound(*astuple(given), **{wants_call: Call(call, report)})
         if isinstance(answer, ToolResult):
             return answer
-        value = {} if answer is None else msgspec.to_builtins(answer, enc_hook=str)
-        return ToolResult(
-            Outcome.SUCCEEDED, value if isinstance(value, dict) else {"result": value}
-        )
+        value = {} if answer is None else _builtins(answer)
+        return ToolResult(_SUCCEEDED, value if isinstance(value, dict) else {"result": value})
 
     return run
+
+
+def _builtins(answer: Any) -> Any:
+    """The answer as JSON has it; what JSON does not know (a path) becomes text.
+
+    Keywords cost msgspec more than a small answer does, so the first try goes without.
+    """
+    try:
+        return to_builtins(answer)
+    except TypeError:
+        return to_builtins(answer, enc_hook=str)
