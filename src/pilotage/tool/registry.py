@@ -1,65 +1,117 @@
-"""The tools that can be called now: an immutable snapshot that is swapped, never locked."""
+"""The tools that there are now: an immutable snapshot that is swapped, never locked."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from enum import StrEnum
 from types import MappingProxyType
 
-from pilotage.domain.errors import Conflict, NotFound
+from pilotage.domain.errors import Conflict, Denied, NotFound, PilotageError, Unavailable
 from pilotage.tool.schema import Arguments
 from pilotage.tool.tool import Tool
 
 
+class State(StrEnum):
+    """Whether a tool can be called. Quarantined: it is not what was approved."""
+
+    READY = "ready"
+    DISABLED = "disabled"
+    QUARANTINED = "quarantined"
+    UNAVAILABLE = "unavailable"
+
+
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """A tool with its compiled input schema."""
+    """A tool with its compiled input schema. `why` says in a sentence why it is not ready."""
 
     tool: Tool
     arguments: Arguments
+    state: State = State.READY
+    why: str = ""
+
+    def refusal(self) -> PilotageError:
+        """What a caller is told of a tool that is not ready."""
+        name = self.tool.name
+        if self.state is State.UNAVAILABLE:
+            return Unavailable(f"{name} is unavailable: {self.why}", "try again later")
+        if self.state is State.QUARANTINED:
+            return Denied(f"{name} is quarantined: {self.why}", f"pilotage tools diff {name}")
+        return Denied(f"{name} is disabled", f"pilotage tools enable {name}")
 
 
 class Registry:
     """Tools come and go while running; who listens is told after each change."""
 
     def __init__(self, tools: Iterable[Tool] = ()) -> None:
-        self._entries: Mapping[str, Entry] = MappingProxyType({})
+        self._all: Mapping[str, Entry] = MappingProxyType({})
+        self._ready: Mapping[str, Entry] = MappingProxyType({})
         self._listeners: list[Callable[[], None]] = []
         for tool in tools:
             self.add(tool)
 
     def find(self, name: str) -> Entry:
-        """One dictionary look-up."""
+        """A tool that can be called now: one dictionary look-up. Raises NotFound, or why it cannot
+        be called."""
         try:
-            return self._entries[name]
+            return self._ready[name]
         except KeyError:
+            if name in self._all:
+                raise self._all[name].refusal() from None
             raise NotFound(f"there is no tool {name!r}", "GET /api/v2/tools lists them") from None
 
     def tools(self) -> list[Tool]:
-        """All tools, by name."""
-        return [self._entries[name].tool for name in sorted(self._entries)]
+        """What callers are shown, by name: an unavailable tool comes back, so it stays."""
+        shown = (State.READY, State.UNAVAILABLE)
+        return [entry.tool for _, entry in sorted(self._all.items()) if entry.state in shown]
 
     @property
     def entries(self) -> Mapping[str, Entry]:
-        """The snapshot of now."""
-        return self._entries
+        """The tools that can be called now."""
+        return self._ready
+
+    @property
+    def all(self) -> Mapping[str, Entry]:
+        """Every tool, whatever its state, as administrators see them."""
+        return self._all
 
     def add(self, tool: Tool) -> None:
         """A name that is taken is refused: a tool never shadows another."""
-        if tool.name in self._entries:
+        if tool.name in self._all:
             raise Conflict(f"a tool named {tool.name!r} exists already", "choose another name")
-        entry = Entry(tool, Arguments(tool.name, tool.input_schema, open=tool.open))
-        self._swap({**self._entries, tool.name: entry})
+        self.put(tool)
 
-    def remove(self, name: str) -> None:
-        self.find(name)
-        self._swap({k: v for k, v in self._entries.items() if k != name})
+    def put(self, tool: Tool, state: State = State.READY, why: str = "") -> None:
+        """Add a tool, or replace its owner's earlier one. Another's name is refused."""
+        old = self._all.get(tool.name)
+        if old is not None and old.tool.owner != tool.owner:
+            whose = f"owned by {old.tool.owner}" if old.tool.owner else "pilotage's own"
+            raise Conflict(f"the tool {tool.name!r} is {whose}", "choose another name")
+        arguments = Arguments(tool.name, tool.input_schema, open=tool.open)
+        self._swap({**self._all, tool.name: Entry(tool, arguments, state, why)})
+
+    def mark(self, states: Mapping[str, tuple[State, str]]) -> None:
+        """Change the states of tools that are there, all at once."""
+        changed = {
+            name: replace(self._all[name], state=state, why=why)
+            for name, (state, why) in states.items()
+            if name in self._all
+        }
+        if any(self._all[name] != entry for name, entry in changed.items()):
+            self._swap({**self._all, **changed})
+
+    def remove(self, *names: str) -> None:
+        for name in names:
+            if name not in self._all:
+                raise NotFound(f"there is no tool {name!r}", "GET /api/v2/tools lists them")
+        self._swap({k: v for k, v in self._all.items() if k not in names})
 
     def listen(self, listener: Callable[[], None]) -> None:
         """`listener` is called after each change."""
         self._listeners.append(listener)
 
     def _swap(self, entries: dict[str, Entry]) -> None:
-        self._entries = MappingProxyType(entries)
+        ready = {k: v for k, v in entries.items() if v.state is State.READY}
+        self._all, self._ready = MappingProxyType(entries), MappingProxyType(ready)
         for listener in self._listeners:
             listener()

@@ -36,7 +36,7 @@ class Tool:
 
     `idempotent`: running it again under the same key does no harm. `open`: arguments that the
     schema does not name are dropped and named in the answer instead of refused (the article's
-    clients send some).
+    clients send some). `owner` is who registered it, "" for the house's own tools.
     """
 
     name: str
@@ -49,6 +49,7 @@ class Tool:
     idempotent: bool = False
     open: bool = False
     timeout: float = 60.0
+    owner: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,1 @@
+"""The management API, one file a resource. Each file's `add` puts its routes on the application."""

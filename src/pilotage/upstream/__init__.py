@@ -1,0 +1,1 @@
+"""Tools that others own: declared HTTP endpoints and federated MCP servers."""
