@@ -106,6 +106,8 @@ def _add_errors(api: FastAPI) -> None:
         assert isinstance(error, HTTPException)
         what = f"{request.method} {request.url.path}: {error.detail}"
         hint = "GET /api/v2/openapi.json lists what there is"
+        if error.status_code == 405:
+            hint = f"allowed: {(error.headers or {}).get('Allow', '')}"
         response = _json(error.status_code, {"success": False, "error": what, "hint": hint})
         response.headers.update(error.headers or {})
         return response
