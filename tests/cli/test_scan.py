@@ -80,6 +80,15 @@ def test_reports_go_into_a_folder_or_a_file(
     assert not capsys.readouterr().out
 
 
+def test_nothing_is_copied_where_there_is_no_project(
+    tmp_path: Path, project: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["scan", str(tmp_path / "nowhere")]) == 2
+    assert "copying" not in capsys.readouterr().err
+    assert main(["scan", str(project), "--type", "code"]) == 1
+    assert capsys.readouterr().err.startswith("  copying the project's own files\n")
+
+
 def test_where_no_report_can_be_written_nothing_is_scanned(
     project: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

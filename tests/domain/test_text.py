@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pilotage.domain.text import visible
+from pilotage.domain.text import counted, cut, visible
 
 
 @pytest.mark.parametrize(
@@ -36,3 +36,9 @@ def test_no_text_survives_with_a_control_mark_or_cannot_be_encoded(text: str) ->
     shown.encode("utf-8")
     assert not {unicodedata.category(c) for c in shown} & {"Cc", "Cf", "Cs", "Zl", "Zp"}
     assert visible(shown) == shown
+
+
+def test_one_is_no_plural_and_what_is_cut_says_so() -> None:
+    assert [counted(n, "file") for n in (0, 1, 2)] == ["0 files", "1 file", "2 files"]
+    assert [counted(n, "retry", "retries") for n in (1, 2)] == ["1 retry", "2 retries"]
+    assert (cut("four", 4), cut("fourty", 4)) == ("four", "fou…")

@@ -159,5 +159,5 @@ def test_an_unknown_profile_is_refused_with_those_there_are() -> None:
 def test_source_that_no_chosen_scanner_knows_is_said() -> None:
     choices = choose(SCANNERS, RULES, PROJECT)
     assert unlooked(SCANNERS, PROJECT, choices) == (
-        "go: no chosen scanner knows 1 of 1 files (main.go)",
+        "go: no chosen scanner knows 1 of 1 file (main.go)",
     )

@@ -79,7 +79,7 @@ def test_a_pass_says_what_was_seen() -> None:
     verdict = judge(ARTICLE, [], [RAN], some(Severity.HIGH, 1))
     assert (verdict.ruling, verdict.rule) == (Ruling.PASS, "risk_level_config")
     assert "1 high (limit 2)" in verdict.why
-    assert "1 of 1 scanner runs looked" in verdict.why
+    assert "1 of 1 scanner run looked" in verdict.why
 
 
 def test_failure_outweighs_incompleteness_and_both_are_told() -> None:
@@ -139,6 +139,21 @@ def test_a_half_blind_scanner_is_incomplete_unless_the_policy_says_how_much_is_e
     assert judge(ARTICLE, [], [silent], []).ruling is Ruling.INCOMPLETE
 
 
+@pytest.mark.parametrize(
+    ("files", "path", "said"),
+    [
+        (3, "all 3 files", "bandit (code) has read none of 3 files"),
+        (1, "a.txt", "bandit (code) has not read a.txt (x)"),
+    ],
+)
+def test_a_scanner_that_has_read_nothing_is_said_in_words(files: int, path: str, said: str) -> None:
+    none = replace(
+        RAN, coverage=Coverage.COUNTED, read=0, expected=files, unread=(Unread(path, "x"),)
+    )
+    verdict = judge(ARTICLE, [], [none], [])
+    assert (verdict.ruling, verdict.why) == (Ruling.INCOMPLETE, said)
+
+
 def test_evidence_can_be_required() -> None:
     assert judge(ARTICLE, [], [RAN], []).ruling is Ruling.PASS
     verdict = judge(replace(ARTICLE, require_evidence=True), [], [RAN], [])
@@ -162,7 +177,7 @@ def test_suppressed_findings_do_not_count_and_are_told() -> None:
     verdict = judge(ARTICLE, [], [RAN], found)
     assert verdict.ruling is Ruling.PASS
     assert verdict.reasons[1].rule == "in_source"
-    assert "2 findings do not count" in verdict.reasons[1].why
+    assert "2 findings suppressed by words in the source" in verdict.reasons[1].why
 
 
 RUNS = st.builds(

@@ -80,6 +80,8 @@ async def test_what_the_program_does_not_list_is_unread(shop: Shop) -> None:
 async def test_a_count_of_none_is_never_complete(shop: Shop) -> None:
     run = await shop.run(":", parse=lambda raw: Parsed(read=0), coverage=Coverage.COUNTED)
     assert not run.complete
+    assert [row.path for row in run.unread] == ["a.py"]
+    assert run.unread[0].why.endswith(" says that it read no file")
 
 
 @pytest.mark.parametrize("read", [None, 3])

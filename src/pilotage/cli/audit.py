@@ -14,6 +14,7 @@ from pilotage.audit.log import AuditLog
 from pilotage.audit.verify import verify
 from pilotage.cli import terminal
 from pilotage.domain.audit import AuditEntry
+from pilotage.domain.text import counted
 from pilotage.store.database import Database
 
 EVENTS = (
@@ -57,12 +58,13 @@ def _verify(database: Database, checkpoints: Checkpoints) -> int:
     said = verify(database, checkpoints)
     if said.bad_seq is not None:
         print(f"BROKEN at row {said.bad_seq}: {said.why}", file=sys.stderr)
-        print(f"{said.rows} rows before it hold", file=sys.stderr)
+        print(f"rows before it that hold: {said.rows}", file=sys.stderr)
         return 1
-    print(f"{said.rows} rows: {said.why}")
+    print(f"{counted(said.rows, 'row')}: {said.why}")
     loose = said.rows - 1 - said.protected_to
     if loose:
-        print(f"the last {loose} have no signed checkpoint yet: a cut among them would not show")
+        rows = counted(loose, "row")
+        print(f"not under a signed checkpoint yet: the last {rows}; a cut there would not show")
     return 0
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from pilotage import config
 from pilotage.app import tools_here
+from pilotage.domain.text import counted
 from pilotage.pipeline import load
 from pilotage.pipeline.lint import lint
 from pilotage.pipeline.tell import problem_line
@@ -24,6 +25,7 @@ def run(arguments: argparse.Namespace) -> int:
     for problem in linted.problems:
         print(problem_line(problem, str(arguments.file)))
     errors, warnings = len(linted.errors), len(linted.problems) - len(linted.errors)
-    steps = f", {len(linted.pipeline.steps)} steps" if linted.pipeline else ""
-    print(f"{arguments.file}: {errors} errors, {warnings} warnings{steps}", file=sys.stderr)
+    told = [counted(errors, "error"), counted(warnings, "warning")]
+    told += [counted(len(linted.pipeline.steps), "step")] if linted.pipeline else []
+    print(f"{arguments.file}: {', '.join(told)}", file=sys.stderr)
     return 2 if errors or (arguments.strict and warnings) else 0

@@ -10,7 +10,7 @@ from pathlib import Path
 from pilotage import config
 from pilotage.app import tools_here
 from pilotage.domain.pipeline import OnFailure, Pipeline, Step
-from pilotage.domain.text import visible
+from pilotage.domain.text import counted, visible
 from pilotage.pipeline import load
 from pilotage.pipeline.lint import checked, lint
 from pilotage.pipeline.plan import plan, waves
@@ -64,7 +64,8 @@ def _terms(step: Step) -> str:
     if step.on_failure is not OnFailure.FAIL:
         terms.append(f"on failure: {step.on_failure}")
     if step.retry_count:
-        terms.append(f"{step.retry_count} retries, {step.retry_delay:g} s apart")
+        retries = counted(step.retry_count, "retry", "retries")
+        terms.append(f"{retries}, {step.retry_delay:g} s apart")
     if step.timeout is not None:
         terms.append(f"at most {step.timeout:g} s")
     return f"  [{'; '.join(terms)}]" if terms else ""

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from pilotage import config
 from pilotage.app import App
 from pilotage.domain.errors import BadInput
+from pilotage.domain.text import counted
 from pilotage.tool.roots import roots
 
 if TYPE_CHECKING:
@@ -80,7 +81,7 @@ def _serve(app: App, arguments: argparse.Namespace) -> None:
 def _announce(app: App, arguments: argparse.Namespace, address: str, files: Files | None) -> None:
     """What somebody who started the server wants to know next."""
     lines = [
-        f"pilotage serves {len(app.registry.tools())} tools",
+        f"pilotage serves {counted(len(app.registry.tools()), 'tool')}",
         f"  MCP    {address}/mcp",
         f"  REST   {address}/api/v2/tools/call/{{tool}}",
         f"  roots  {', '.join(map(str, app.roots.folders))}",

@@ -1,4 +1,4 @@
-"""Text that others wrote, made safe to print."""
+"""Text that others wrote, made safe to print; counts in words."""
 
 from __future__ import annotations
 
@@ -21,6 +21,16 @@ def visible(text: str) -> str:
     if text.isascii() and text.isprintable():
         return text
     return "".join(char if _plain(char) else _escape(char) for char in text)
+
+
+def counted(number: int, noun: str, nouns: str = "") -> str:
+    """`1 file`, `2 files`; `nouns` where an s is not enough."""
+    return f"{number} {noun if number == 1 else nouns or noun + 's'}"
+
+
+def cut(text: str, length: int) -> str:
+    """The text in at most `length` characters; what was cut off shows as an ellipsis."""
+    return text if len(text) <= length else text[: length - 1].rstrip() + "…"
 
 
 def _plain(char: str) -> bool:

@@ -11,6 +11,7 @@ from pathlib import Path
 from pilotage import __version__
 from pilotage.domain.finding import Finding, Severity
 from pilotage.domain.scan import Scan
+from pilotage.domain.text import counted
 from pilotage.domain.verdict import Ruling
 from pilotage.formats.page import evidence, findings
 from pilotage.formats.page.charts import Row, bars, strip
@@ -94,8 +95,8 @@ def _when(scan: Scan) -> str:
     started = scan.started[:16].replace("T", " ")
     ran = sum(1 for run in scan.runs if run.complete)
     return (
-        f"{started} UTC · {len(scan.inventory.files)} files in {scan.seconds:.1f} s · "
-        f"{ran} of {len(scan.runs)} scanner runs complete"
+        f"{started} UTC · {counted(len(scan.inventory.files), 'file')} in {scan.seconds:.1f} s · "
+        f"{ran} of {counted(len(scan.runs), 'scanner run')} complete"
     )
 
 

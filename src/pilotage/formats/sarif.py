@@ -18,7 +18,7 @@ from pilotage import __version__
 from pilotage.domain.call import Outcome
 from pilotage.domain.finding import Confidence, Finding, Severity
 from pilotage.domain.scan import Scan, ScannerRun, Unread
-from pilotage.domain.text import visible
+from pilotage.domain.text import counted, visible
 from pilotage.domain.verdict import Ruling
 from pilotage.scan.report import Format
 from pilotage.scan.wording import mend, outcome, runner, what
@@ -71,7 +71,8 @@ def _own_run(scan: Scan, left_out: int) -> dict[str, Any]:
     verdict = scan.verdict
     notes = [_notification(NOTIFIES[verdict.ruling], f"{verdict.ruling}: {verdict.why}")]
     if left_out:
-        text = f"{left_out} findings are left out to stay within GitHub's limits, the least severe"
+        least = counted(left_out, "finding")
+        text = f"{least} left out to stay within GitHub's limits, the least severe"
         notes.append(_notification("warning", text))
     notes += [_notification("error", _failure(run)) for run in scan.runs if not _ran(run)]
     notes += _unread([row for row in scan.unread if not row.scanner])
@@ -152,7 +153,8 @@ def _unread(rows: Sequence[Unread]) -> list[dict[str, Any]]:
         for row in rows[:NOTES]
     ]
     if len(rows) > NOTES:
-        notes.append(_notification("warning", f"not looked at: {len(rows) - NOTES} more files"))
+        more = counted(len(rows) - NOTES, "more file")
+        notes.append(_notification("warning", f"not looked at: {more}"))
     return notes
 
 

@@ -14,7 +14,7 @@ from rich.text import Text
 from pilotage.domain.call import Outcome
 from pilotage.domain.finding import Finding, ScanType, Severity
 from pilotage.domain.scan import Coverage, Scan, ScannerRun
-from pilotage.domain.text import visible
+from pilotage.domain.text import counted, visible
 from pilotage.domain.verdict import Ruling
 from pilotage.scan.report import Format
 from pilotage.scan.wording import (
@@ -78,8 +78,7 @@ def _parts(scan: Scan) -> Iterator[RenderableType]:
 
 
 def _head(scan: Scan) -> Iterator[RenderableType]:
-    files = len(scan.inventory.files)
-    told = f"{files} file{'s' if files != 1 else ''}, {scan.seconds:.1f} s, profile "
+    told = f"{counted(len(scan.inventory.files), 'file')}, {scan.seconds:.1f} s, profile "
     yield Text.assemble(
         ("Scan of ", "bold"), (visible(scan.target), "bold"), f"  {told}{visible(scan.profile)}"
     )
@@ -168,7 +167,8 @@ def _ran(scan: Scan) -> Iterator[RenderableType]:
     table.add_column("time", justify="right")
     for run in scan.runs:
         table.add_row(*_row(run))
-    yield Padding(table, (0, 0, 0, 2))
+    if scan.runs:
+        yield Padding(table, (0, 0, 0, 2))
     yield from _failures(scan)
     left = [choice for choice in scan.choices if not choice.chosen]
     for choice in left[:ROWS]:
@@ -251,7 +251,7 @@ def _verdict(scan: Scan) -> Iterator[RenderableType]:
         style = "magenta" if reason.ruling is Ruling.INCOMPLETE else ""
         table.add_row("also", Text(_short(f"{reason.ruling}: {visible(reason.why)}"), style))
     if verdict.reasons[ROWS:]:
-        table.add_row("also", Text(f"{len(verdict.reasons) - ROWS} more reasons", "dim"))
+        table.add_row("also", Text(counted(len(verdict.reasons) - ROWS, "more reason"), "dim"))
     command, purpose = next_command(scan)
     table.add_row("next", Text.assemble((command, "bold cyan"), (f"  ({purpose})", "dim")))
     label = (f" {verdict.ruling} ", RULINGS[verdict.ruling])

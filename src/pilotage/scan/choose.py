@@ -8,7 +8,7 @@ from pilotage.domain.call import Outcome
 from pilotage.domain.errors import BadInput
 from pilotage.domain.finding import ScanType
 from pilotage.domain.scan import Choice, Inventory, ScannerRun
-from pilotage.domain.text import visible
+from pilotage.domain.text import counted, visible
 from pilotage.scan.inventory import matching
 from pilotage.scan.rules import Profile, Rules
 from pilotage.scan.scanner import Pass, Scanner
@@ -103,7 +103,7 @@ def unlooked(
         if left:
             more = ", ..." if left[1:] else ""
             notes.append(
-                f"{kind}: no chosen scanner knows {len(left)} of {len(files)} files "
+                f"{kind}: no chosen scanner knows {len(left)} of {counted(len(files), 'file')} "
                 f"({visible(left[0])}{more})"
             )
     return tuple(notes)
@@ -177,7 +177,7 @@ def _reads(each: Pass, inventory: Inventory, image: str | None) -> tuple[bool, s
         named = ", ".join(each.reads[:_NAMED]) + (", ..." if each.reads[_NAMED:] else "")
         return False, f"nothing to read: no file matches {named}"
     more = ", ..." if files[1:] else ""
-    return True, f"{len(files)} files to read ({visible(files[0])}{more})"
+    return True, f"{counted(len(files), 'file')} to read ({visible(files[0])}{more})"
 
 
 def _passes_of(scanner: Scanner, kind: ScanType) -> list[Pass]:

@@ -13,10 +13,11 @@ from collections.abc import Iterator, Sequence
 from pilotage.domain.call import Outcome
 from pilotage.domain.finding import Finding, Severity
 from pilotage.domain.scan import Choice, Coverage, ScannerRun, Unread
-from pilotage.domain.text import visible
+from pilotage.domain.text import counted, visible
 from pilotage.domain.verdict import Reason, Ruling, Verdict
 from pilotage.scan.inventory import matching
 from pilotage.scan.rules import LEVELS, Action, Rules
+from pilotage.scan.wording import every
 
 _ORDER = (Ruling.FAIL, Ruling.INCOMPLETE, Ruling.WARN, Ruling.PASS)
 _RULING = {Action.FAIL: Ruling.FAIL, Action.WARN: Ruling.WARN, Action.INFO: Ruling.PASS}
@@ -135,10 +136,12 @@ def _share(run: ScannerRun, left: int) -> float:
 
 
 def _half_blind(name: str, run: ScannerRun, left: Sequence[Unread]) -> str:
+    if left and left[0].path == every(run.expected or 0):
+        return f"{name} has read none of {counted(run.expected or 0, 'file')}"
     if left:
         more = f" and {len(left) - 1} more" if left[1:] else ""
         return f"{name} has not read {visible(left[0].path)}{more} ({visible(left[0].why)})"
-    return f"{name} has read {run.read} of {run.expected} files"
+    return f"{name} has read {run.read} of {counted(run.expected or 0, 'file')}"
 
 
 def _nothing_ran(runs: Sequence[ScannerRun]) -> Iterator[Reason]:
@@ -169,22 +172,22 @@ def _suppressed(rules: Rules, findings: Sequence[Finding]) -> Iterator[Reason]:
         yield Reason(
             "in_source",
             Ruling.PASS,
-            f"{count} findings do not count: words in the source suppress them",
+            f"{counted(count, 'finding')} suppressed by words in the source: not counted",
             f"write in_source: never in {rules.name} to count them",
         )
 
 
 def _clean(rules: Rules, runs: Sequence[ScannerRun], findings: Sequence[Finding]) -> Reason:
-    counted = counts(rules, findings)
+    found = counts(rules, findings)
     seen = ", ".join(
-        f"{counted.get(severity, 0)} {severity} (limit {rules.levels[severity].threshold})"
+        f"{found.get(severity, 0)} {severity} (limit {rules.levels[severity].threshold})"
         for severity in LEVELS
     )
     done = sum(run.outcome is Outcome.SUCCEEDED for run in runs)
     return Reason(
         "risk_level_config",
         Ruling.PASS,
-        f"no level is over its limit: {seen}; {done} of {len(runs)} scanner runs looked",
+        f"no level is over its limit: {seen}; {done} of {counted(len(runs), 'scanner run')} looked",
         f"the limits stand under risk_level_config in {rules.name}",
     )
 

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from pilotage.domain.scan import Inventory
-from pilotage.domain.text import visible
+from pilotage.domain.text import counted, visible
 from pilotage.scan.stage import Stage
 
 _LOOK = 64 << 10
@@ -73,7 +73,8 @@ def inventory(stage: Stage) -> Inventory:
 def describe(inventory: Inventory) -> tuple[str, ...]:
     """The inventory in lines: the largest kinds first, each with the file that shows it."""
     history = "with its git history" if inventory.has_history else "without git history"
-    lines = [f"{len(inventory.files)} files, {inventory.bytes / (1 << 20):.1f} MiB, {history}"]
+    size = counted(len(inventory.files), "file")
+    lines = [f"{size}, {inventory.bytes / (1 << 20):.1f} MiB, {history}"]
     for kind, files in sorted(inventory.kinds.items(), key=lambda item: -len(item[1])):
         lines.append(f"{kind}: {len(files)} ({visible(files[0])}{', ...' if files[1:] else ''})")
     return tuple(lines)

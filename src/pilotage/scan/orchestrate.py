@@ -8,7 +8,7 @@ import json
 import time
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
-from contextlib import AsyncExitStack
+from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -89,8 +89,7 @@ class Scans:
         rules = request.rules or load_rules()
         async with AsyncExitStack() as stack:
             work = Path(stack.enter_context(TemporaryDirectory(prefix="pilotage-scan-")))
-            report(Progress("copying the project's own files"))
-            staged = await stack.enter_async_context(stage(request.source or _nothing(work)))
+            staged = await stack.enter_async_context(_staged(request, work, report))
             whole = await asyncio.to_thread(inventory, staged)
             choices = choose(
                 self.scanners,
@@ -355,6 +354,13 @@ def _target(request: ScanRequest) -> str:
 
 def _image_name(request: ScanRequest) -> str:
     return str(request.image) if request.image else request.reference
+
+
+def _staged(request: ScanRequest, work: Path, report: Report) -> AbstractAsyncContextManager[Stage]:
+    """The project, or an empty folder, of which nothing is said, where only an image is given."""
+    if request.source is None:
+        return stage(_nothing(work))
+    return stage(request.source, report=report)
 
 
 def _nothing(work: Path) -> Path:

@@ -26,6 +26,7 @@ from pilotage.process.sandbox import Sandbox
 from pilotage.scan.environment import Installed
 from pilotage.scan.inventory import matching, workloads
 from pilotage.scan.scanner import Parsed, Pass, Raw, Scanner, Unusable
+from pilotage.scan.wording import every
 
 OUTPUT = 64 << 20
 ARGUMENTS = 512 << 10
@@ -282,12 +283,17 @@ def _unread(
         if parsed.read is None:
             raise _Stopped(Outcome.FAILED, "its report does not count what it read")
         if expected and not _count(parsed, expected) and not told:
-            told.append(Unread(f"({len(expected)} files)", f"{name} says it read none", name))
+            told.append(Unread(_all_of(expected), f"{name} says that it read no file", name))
     elif isinstance(parsed.read, AbstractSet):  # only what it had something to say of
         quiet = sorted(expected - parsed.read - {row.path for row in told})
         why = f"{name} says nothing of the Kubernetes workload in it"
         told += [Unread(path, why, name) for path in workloads(stage, quiet)]
     return tuple(told)
+
+
+def _all_of(expected: frozenset[str]) -> str:
+    """The one file, or how many there are."""
+    return next(iter(expected)) if len(expected) == 1 else every(len(expected))
 
 
 def _count(parsed: Parsed, expected: frozenset[str]) -> int | None:

@@ -14,6 +14,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from pilotage.domain.call import Progress, Report, silent
 from pilotage.domain.errors import BadInput, Unavailable
 from pilotage.domain.finding import Suppression
 from pilotage.domain.scan import ScannerRun, Unread
@@ -77,7 +78,9 @@ class Stage:
 
 
 @asynccontextmanager
-async def stage(source: Path, limits: StageLimits | None = None) -> AsyncIterator[Stage]:
+async def stage(
+    source: Path, limits: StageLimits | None = None, report: Report = silent
+) -> AsyncIterator[Stage]:
     """Stage the project at `source`; the copy is gone when the block ends.
 
     Raises BadInput where there is no such folder. What could not be taken is in `Stage.unread`.
@@ -87,6 +90,7 @@ async def stage(source: Path, limits: StageLimits | None = None) -> AsyncIterato
         what = "is a file, not a folder" if source.exists() else "is not there"
         raise BadInput(f"{visible(str(source))} {what}", "name the project's folder")
     listing = await own_files(source)
+    report(Progress("copying the project's own files"))
     with tempfile.TemporaryDirectory(prefix="pilotage-stage-") as folder:
         target = Path(folder) / "project"
         copied = await asyncio.to_thread(_copy, source, target, listing, limits or StageLimits())

@@ -9,7 +9,7 @@ from types import TracebackType
 
 from pilotage.domain.call import Outcome, Progress, Report
 from pilotage.domain.scan import ScannerRun
-from pilotage.domain.text import visible
+from pilotage.domain.text import counted, visible
 
 EVERY = 2.0
 """Seconds between two lines about what still runs."""
@@ -66,7 +66,7 @@ class Watch:
                     names = [f"{n} {now - since:.0f} s" for n, since in self._running.items()]
                     self._tell(
                         f"running: {', '.join(names)} · {self._done} of {self._total} done · "
-                        f"{self._findings} findings"
+                        f"{counted(self._findings, 'finding')}"
                     )
 
 
@@ -74,6 +74,6 @@ def ending(run: ScannerRun) -> str:
     """How a run ended, in a few words."""
     if run.outcome is not Outcome.SUCCEEDED:
         return f"{run.outcome.value.replace('_', ' ')}: {visible(run.why)[:200]}"
-    unread = f", {len(run.unread)} files unread" if run.unread else ""
-    found = f"{len(run.findings)} finding{'' if len(run.findings) == 1 else 's'}"
+    unread = f", {counted(len(run.unread), 'file')} unread" if run.unread else ""
+    found = counted(len(run.findings), "finding")
     return f"{run.seconds:.1f} s, {found}{unread}"

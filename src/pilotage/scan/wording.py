@@ -7,7 +7,7 @@ import shlex
 from pilotage.domain.call import Outcome
 from pilotage.domain.finding import Finding, Location, Severity
 from pilotage.domain.scan import Coverage, Scan, ScannerRun
-from pilotage.domain.text import visible
+from pilotage.domain.text import counted, visible
 from pilotage.domain.verdict import Ruling
 
 SEVERITIES = tuple(sorted(Severity, key=lambda severity: severity.rank))
@@ -69,10 +69,15 @@ def evidence(run: ScannerRun) -> str:
         return "–"
     if run.coverage is Coverage.NONE or run.read is None:
         return "none"
-    unit = "commits" if "history" in run.pass_name else "files"
+    unit = "commit" if "history" in run.pass_name else "file"
     if run.coverage is Coverage.LISTED and run.expected is not None:
-        return f"{run.read} of {run.expected} {unit}"
-    return f"{run.read} {unit if run.read != 1 else unit[:-1]}"
+        return f"{run.read} of {counted(run.expected, unit)}"
+    return counted(run.read, unit)
+
+
+def every(files: int) -> str:
+    """What stands in place of a path where a scanner has read none of so many files."""
+    return f"all {files} files"
 
 
 def tally(scan: Scan) -> str:
@@ -87,7 +92,7 @@ def look_away(scan: Scan) -> str:
     policy = visible(scan.policy)
     if taken:
         return (
-            f"They took {taken} finding{'s' if taken != 1 else ''} out of the count. "
+            f"They took {counted(taken, 'finding')} out of the count. "
             f"`in_source: never` in {policy} counts them again."
         )
     return (

@@ -13,6 +13,7 @@ import msgspec
 from pilotage.domain.errors import Unavailable
 from pilotage.domain.finding import Confidence, Finding, Location, Package, ScanType, Severity
 from pilotage.domain.scan import Coverage
+from pilotage.domain.text import cut
 from pilotage.scan.advisories import (
     Advisory,
     Affected,
@@ -214,12 +215,12 @@ def _finding(
         rule=first.id,
         type=ScanType.DEPENDENCY,
         severity=ours,
-        message=f"{pin.name} {pin.version}: {said[:300] or first.id}",
+        message=f"{pin.name} {pin.version}: {cut(said, 300) or first.id}",
         location=Location(pin.path, pin.line),
         confidence=Confidence.HIGH,
         native_severity=native,
         severity_from=source,
-        title=said[:120],
+        title=cut(said, 120),
         url=f"https://osv.dev/vulnerability/{first.id}",
         cwe=cwes(str(tag.get(key, "")) for tag in tags for key in ("cwe_ids", "cwes")),
         ids=tuple(sorted({name for one in group for name in (one.id, *one.aliases)})),

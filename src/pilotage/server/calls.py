@@ -66,7 +66,7 @@ class Calls:
     ) -> None:
         """Answer one request of `by`."""
         if scope["method"] != "POST":
-            raise Refused(405, "a tool is called with POST")
+            raise Refused(405, f"{scope['method']} calls no tool", "allowed: POST")
         kind = head.get(b"content-type", b"")
         if kind != JSON and kind.partition(b";")[0].strip().lower() != JSON:
             raise Refused(415, "the body must be JSON", "send Content-Type: application/json")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from pilotage.domain.text import counted
 from pilotage.process.run import Finished
 
 
@@ -47,9 +48,9 @@ def judge(done: Finished, results: Results | None, why: str = "") -> str:
         return f"the tests ended with {done.exit} and left no results: {why}"
     bad = results.failed + results.errors
     if bad and done.exit == 0:
-        return f"{bad} tests did not pass, and yet the run ended with 0"
+        return f"{counted(bad, 'test')} did not pass, and yet the run ended with 0"
     if bad:
-        return f"{bad} of {results.tests} tests did not pass"
+        return f"{bad} of {counted(results.tests, 'test')} did not pass"
     if results.tests == results.skipped:
         skipped = f" ({results.skipped} were skipped)" if results.skipped else ""
         return f"no test ran{skipped}"

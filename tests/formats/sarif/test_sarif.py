@@ -179,7 +179,7 @@ def test_more_results_than_github_takes_are_cut_from_the_least_severe() -> None:
     assert len(kept) == 25_000
     assert sum(result["level"] == "error" for result in kept) == 10
     notes = told["pilotage"]["invocations"][0]["toolExecutionNotifications"]
-    assert any(note["message"]["text"].startswith("10 findings are left out") for note in notes)
+    assert any(note["message"]["text"].startswith("10 findings left out") for note in notes)
 
 
 def test_a_file_that_packs_too_large_is_cut_and_says_so() -> None:

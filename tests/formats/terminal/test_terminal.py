@@ -103,3 +103,8 @@ def test_no_control_character_of_others_reaches_the_terminal(hostile: str) -> No
 
 def test_text_of_others_is_not_read_as_markup() -> None:
     assert "[bold red]markup[/bold red]" in text(spoken("[bold red]markup[/bold red]"))
+
+
+def test_a_table_without_rows_has_no_header() -> None:
+    assert "looks at" in text(sample())
+    assert "looks at" not in text(sample(runs=()))

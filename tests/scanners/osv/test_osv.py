@@ -145,3 +145,11 @@ async def test_without_its_lock_file_a_manifest_is_not_read(
     run = await passes.look("osv", "lock-files", plant(tmp_path / "b", {**files, **LOCKS}))
     assert run.complete
     assert run.read == 4
+
+
+def test_a_long_title_is_cut_where_one_sees_it() -> None:
+    (found,) = parse(Raw(1, report(summary="word " * 100), b"", root="/stage")).findings
+    assert len(found.title) <= 120
+    assert found.title.endswith("word…")
+    assert len(found.message) <= len("flot-axis 0.0.0: ") + 300
+    assert found.message.endswith("…")

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from pilotage.domain.call import Outcome
 from pilotage.domain.scan import Coverage, Scan, ScannerRun
+from pilotage.domain.text import counted
 from pilotage.domain.verdict import Ruling
 from pilotage.formats.page.markup import Markup, joined, tag
 from pilotage.scan.wording import evidence, look_away, outcome, runner
@@ -161,7 +162,8 @@ def made_of(scan: Scan) -> Markup:
     """The inventory and the notes."""
     inventory = scan.inventory
     history = "with its git history" if inventory.has_history else "without git history"
-    size = f"{len(inventory.files)} files, {inventory.bytes / (1 << 20):.1f} MiB, {history}"
+    number = counted(len(inventory.files), "file")
+    size = f"{number}, {inventory.bytes / (1 << 20):.1f} MiB, {history}"
     kinds = [
         tag("li", f"{kind} ", tag("span", str(len(files)), class_="quiet"))
         for kind, files in sorted(inventory.kinds.items(), key=lambda item: -len(item[1]))
