@@ -29,6 +29,7 @@ from pilotage.scan.scanner import Scanner
 from pilotage.store.database import Database
 from pilotage.store.keys import Keys
 from pilotage.tool.gateway import Gateway
+from pilotage.tool.pin import Pins
 from pilotage.tool.redact import Redactor
 from pilotage.tool.registry import Registry
 from pilotage.tool.roots import Roots
@@ -52,7 +53,8 @@ class App:
         self.keys = Keys(self.database, self.audit.note)
         self.policy = policy.load(settings.roles_file)
         self.redactor = Redactor()
-        self.registry = Registry()
+        self.pins = Pins(self.database, self.audit.note)
+        self.registry = Registry(guard=self.pins.guard)
         self.gateway = Gateway(self.registry, self.policy, self.audit, self.redactor)
         self.services: dict[type, object] = {
             Scans: _scans(settings),

@@ -120,11 +120,15 @@ class AuditLog:
             raise Busy("the audit queue is full", "the disk is too slow for this load; try again")
         self._add("refused", call, tool, principal, {"via": via, "error": why})
 
-    def note(self, event: str, about: str, by: Principal, words: Mapping[str, Any]) -> None:
-        """Record what a person said to a run (approved, rejected, resumed, stopping) or did to an
-        API key (key.created, key.revoked). `about` is the id of the run or key. Called in the
-        writer's transaction: the change and this row are on disk together."""
-        self._add(event, about, "", by.name, words)
+    def note(
+        self, event: str, about: str, by: Principal, words: Mapping[str, Any], tool: str = ""
+    ) -> None:
+        """Record what a person said to a run (approved, rejected, resumed, stopping), did to an
+        API key (key.created, key.revoked), or what became of a tool's pin (tool.quarantined,
+        tool.approved, tool.rejected, tool.restored). `about` is the id of the run or key, or where
+        the tool is from. Called in the writer's transaction: the change and this row are on disk
+        together."""
+        self._add(event, about, tool, by.name, words)
 
     def _add(self, event: str, call: str, tool: str, by: str, body: Mapping[str, Any]) -> None:
         text = _encode(body)

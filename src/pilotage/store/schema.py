@@ -55,6 +55,35 @@ MIGRATIONS: tuple[str, ...] = (
         UNIQUE (run, seq)
     ) STRICT;
     """,
+    """
+    CREATE TABLE pin_source (
+        owner TEXT NOT NULL,
+        source TEXT NOT NULL,
+        registered_by TEXT NOT NULL,
+        approves INTEGER NOT NULL,
+        first INTEGER NOT NULL,
+        created INTEGER NOT NULL,
+        PRIMARY KEY (owner, source)
+    ) STRICT;
+    CREATE TABLE pin (
+        owner TEXT NOT NULL,
+        source TEXT NOT NULL,
+        name TEXT NOT NULL,
+        approved TEXT,
+        approved_text TEXT,
+        approved_by TEXT,
+        approved_at INTEGER,
+        seen TEXT NOT NULL,
+        seen_text TEXT NOT NULL,
+        seen_at INTEGER NOT NULL,
+        why TEXT NOT NULL,
+        rejected TEXT,
+        warnings TEXT NOT NULL,
+        changed INTEGER NOT NULL,
+        PRIMARY KEY (owner, source, name)
+    ) STRICT;
+    CREATE INDEX pin_name ON pin (name);
+    """,
 )
 
 

@@ -21,14 +21,26 @@ class State(StrEnum):
     UNAVAILABLE = "unavailable"
 
 
+Guard = Callable[[Tool], str]
+"""Why a tool must not be called, "" where it may: see tool/pin.py."""
+
+
+def _no_guard(_: Tool) -> str:
+    return ""
+
+
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """A tool with its compiled input schema. `why` says in a sentence why it is not ready."""
+    """A tool with its compiled input schema. `why` says in a sentence why it is not ready.
+
+    `wanted` is the state that was asked for, with its why; the guard's word goes above it.
+    """
 
     tool: Tool
     arguments: Arguments
     state: State = State.READY
     why: str = ""
+    wanted: tuple[State, str] = (State.READY, "")
 
     def refusal(self) -> PilotageError:
         """What a caller is told of a tool that is not ready."""
@@ -41,9 +53,11 @@ class Entry:
 
 
 class Registry:
-    """Tools come and go while running; who listens is told after each change."""
+    """Tools come and go while running; who listens is told after each change. What `guard` has a
+    word against is quarantined, whatever state is asked for."""
 
-    def __init__(self, tools: Iterable[Tool] = ()) -> None:
+    def __init__(self, tools: Iterable[Tool] = (), guard: Guard = _no_guard) -> None:
+        self._guard = guard
         self._all: Mapping[str, Entry] = MappingProxyType({})
         self._ready: Mapping[str, Entry] = MappingProxyType({})
         self._listeners: list[Callable[[], None]] = []
@@ -88,17 +102,33 @@ class Registry:
             whose = f"owned by {old.tool.owner}" if old.tool.owner else "pilotage's own"
             raise Conflict(f"the tool {tool.name!r} is {whose}", "choose another name")
         arguments = Arguments(tool.name, tool.input_schema, open=tool.open)
-        self._swap({**self._all, tool.name: Entry(tool, arguments, state, why)})
+        entry = self._guarded(Entry(tool, arguments, wanted=(state, why)))
+        self._swap({**self._all, tool.name: entry})
 
     def mark(self, states: Mapping[str, tuple[State, str]]) -> None:
         """Change the states of tools that are there, all at once."""
         changed = {
-            name: replace(self._all[name], state=state, why=why)
+            name: self._guarded(replace(self._all[name], wanted=(state, why)))
             for name, (state, why) in states.items()
             if name in self._all
         }
         if any(self._all[name] != entry for name, entry in changed.items()):
             self._swap({**self._all, **changed})
+
+    def recheck(self) -> None:
+        """Ask the guard again, of every tool; each goes back to the state that was asked for."""
+        ready = (State.READY, "")
+        self.mark(
+            {
+                name: ready if entry.wanted[0] is State.QUARANTINED else entry.wanted
+                for name, entry in self._all.items()
+            }
+        )
+
+    def _guarded(self, entry: Entry) -> Entry:
+        why = self._guard(entry.tool)
+        state, why = (State.QUARANTINED, why) if why else entry.wanted
+        return replace(entry, state=state, why=why)
 
     def remove(self, *names: str) -> None:
         for name in names:

@@ -36,7 +36,10 @@ class Tool:
 
     `idempotent`: running it again under the same key does no harm. `open`: arguments that the
     schema does not name are dropped and named in the answer instead of refused (the article's
-    clients send some). `owner` is who registered it, "" for the house's own tools.
+    clients send some). `owner` is who registered it, "" for the house's own tools. `annotations` is
+    what an owner says of it in the words of MCP, None: made from the effect; `target` is where a
+    tool of another sends its calls, without secrets. Both are pinned (tool/pin.py). `wire` is the
+    tool as another MCP server lists it, handed on as it is, but for the name.
     """
 
     name: str
@@ -50,6 +53,9 @@ class Tool:
     open: bool = False
     timeout: float = 60.0
     owner: str = ""
+    annotations: Mapping[str, Any] | None = None
+    target: str = ""
+    wire: Mapping[str, Any] | None = None
 
 
 @dataclass(frozen=True, slots=True)
