@@ -94,6 +94,11 @@ class Client:
         async with self._request("GET", path, params=query) as answer:
             return await self._object(answer)
 
+    async def post(self, path: str, body: Mapping[str, Any]) -> dict[str, Any]:
+        """The answer of the management API to a JSON object."""
+        async with self._request("POST", path, json=dict(body)) as answer:
+            return await self._object(answer)
+
     def _request(self, method: str, path: str, **more: Any) -> _Request:
         if self._session is None:
             raise PilotageError("the client is used outside of its context")

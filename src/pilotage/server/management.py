@@ -14,7 +14,7 @@ from pilotage.app import App
 from pilotage.domain.errors import BadInput, PilotageError
 from pilotage.server.http import JSON, a_bug, encode, refusal
 from pilotage.server.metrics import Metrics
-from pilotage.server.routes import health, records, tools
+from pilotage.server.routes import health, pins, records, tools
 
 
 def make(app: App, metrics: Metrics, stopping: Callable[[], bool]) -> FastAPI:
@@ -29,6 +29,7 @@ def make(app: App, metrics: Metrics, stopping: Callable[[], bool]) -> FastAPI:
     _add_errors(api)
     health.add(api, app, metrics, stopping)
     tools.add(api, app)
+    pins.add(api, app)
     records.add(api, app)
     api.openapi = lambda: _openapi(api)  # type: ignore[method-assign]
     return api

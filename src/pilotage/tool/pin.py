@@ -9,6 +9,7 @@ approves the digest that person has looked at. Source: facts, mcp 5, "Rug pull".
 from __future__ import annotations
 
 import asyncio
+import builtins
 import json
 import sqlite3
 from collections.abc import Callable, Iterable, Mapping
@@ -151,6 +152,13 @@ class Pins:
         except (sqlite3.Error, ValueError) as error:
             raise Unavailable(f"the pin store cannot be read: {error}", _MEND) from None
 
+    def list(self) -> builtins.list[Pin]:
+        """Every pin, by name. Raises Unavailable where the store cannot be read."""
+        try:
+            return [_pin(row) for row in rows.read_all(self._database)]
+        except (sqlite3.Error, ValueError) as error:
+            raise Unavailable(f"the pin store cannot be read: {error}", _MEND) from None
+
     def approve(self, name: str, digest: str, by: Principal, reason: str = "") -> Pin:
         """From now on the tool is what `digest` names, which must be what was seen last. Raises
         Conflict where it has changed since `by` looked at it."""
@@ -205,7 +213,7 @@ class Pins:
         compare.check(row)
         return row
 
-    def _one(self, name: str, found: list[PinRow], digest: str = "") -> PinRow:
+    def _one(self, name: str, found: builtins.list[PinRow], digest: str = "") -> PinRow:
         """The pin that this name means: that of the tool that is there, else the only one."""
         if not found:
             raise NotFound(f"{name!r} has no pin", "only tools of other owners have one")
@@ -220,7 +228,11 @@ class Pins:
         return fitting[0]
 
     def _remember(
-        self, owner: str, source: str, seen: list[compare.Seen], judged: dict[str, Judgement]
+        self,
+        owner: str,
+        source: str,
+        seen: builtins.list[compare.Seen],
+        judged: dict[str, Judgement],
     ) -> dict[str, Judgement]:
         """Keep what was decided for `guard`. A tool that is gone is forgotten here, not its pin."""
         gone = [n for n, k in self._known.items() if (k.owner, k.source) == (owner, source)]
@@ -237,7 +249,7 @@ class Pins:
         return judged
 
     def _judging(
-        self, owner: str, source: str, seen: list[compare.Seen]
+        self, owner: str, source: str, seen: builtins.list[compare.Seen]
     ) -> Callable[[sqlite3.Connection], dict[str, Judgement]]:
         def judging(connection: sqlite3.Connection) -> dict[str, Judgement]:
             origin = rows.source(connection, owner, source)

@@ -1,0 +1,113 @@
+"""`pilotage tools diff|approve|reject`: what a tool of another owner has become, and yes or no to it.
+
+At the server of mcp.serverUrl; where that is empty, in the state folder of here, from which a
+server that runs on it learns within a second.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import sys
+from typing import Any
+from urllib.parse import quote
+
+import msgspec
+
+from pilotage.app import local_principal
+from pilotage.audit.checkpoint import Checkpoints
+from pilotage.audit.log import AuditLog
+from pilotage.config import Settings
+from pilotage.domain.errors import BadInput, Conflict
+from pilotage.domain.text import visible
+from pilotage.store.database import Database
+from pilotage.tool.pin import Pin, Pins
+
+VERBS = ("diff", "approve", "reject")
+
+
+def register(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Add the three verbs to those of `pilotage tools`."""
+    helps = (
+        "how it differs from what was approved; exit 1 while it is held back",
+        "say that it is right as it is now",
+        "say that it is not: it stays quarantined",
+    )
+    for name, help_ in zip(VERBS, helps, strict=True):
+        verb = verbs.add_parser(name, help=help_)
+        verb.add_argument("name", metavar="NAME", help="the tool's name")
+        if name != "diff":
+            digest = "the `seen` of the diff that you looked at; a terminal asks instead"
+            verb.add_argument("--digest", metavar="SHA", help=digest)
+            verb.add_argument("--reason", default="", metavar="TEXT", help="kept in the audit")
+
+
+def run(arguments: argparse.Namespace, settings: Settings, verb: str) -> int:
+    """Do one of `VERBS`; the exit code."""
+    if settings.text("mcp.serverUrl"):
+        return asyncio.run(_there(arguments, settings, verb))
+    database = Database(settings.home / "pilotage.db")
+    try:
+        audit = AuditLog(database, Checkpoints(settings.home / "audit"))
+        pins = Pins(database, audit.note)
+        pin = pins.look(arguments.name)
+        if verb == "diff":
+            return _show(pin)
+        digest = _digest(arguments, verb, pin)
+        act = pins.approve if verb == "approve" else pins.reject
+        act(arguments.name, digest, local_principal(), arguments.reason)
+        audit.seal()
+    finally:
+        database.close()
+    return _done(pin, verb, digest)
+
+
+async def _there(arguments: argparse.Namespace, settings: Settings, verb: str) -> int:
+    from pilotage.ci.client import Client  # here, for aiohttp: see cli/door.py
+
+    path = f"/api/v2/tools/{quote(arguments.name, safe='')}"
+    async with Client(settings) as client:
+        pin = msgspec.convert(await client.get(f"{path}/diff"), Pin)
+        if verb == "diff":
+            return _show(pin)
+        digest = _digest(arguments, verb, pin)
+        body: dict[str, Any] = {"digest": digest, "reason": arguments.reason}
+        await client.post(f"{path}/{verb}", body)
+    return _done(pin, verb, digest)
+
+
+def _digest(arguments: argparse.Namespace, verb: str, pin: Pin) -> str:
+    """What is decided on: the digest that was named, or the one that is looked at now."""
+    if arguments.digest is not None:
+        return str(arguments.digest)
+    if not sys.stdin.isatty():
+        raise BadInput(
+            f"{verb} names what you have looked at", f"pilotage tools diff {pin.name}, --digest SHA"
+        )
+    _show(pin)
+    if input(f"{verb} this? [y/N] ").strip().lower() not in ("y", "yes"):
+        raise Conflict(f"{pin.name} stays as it is", "nothing was changed")
+    return pin.seen
+
+
+def _show(pin: Pin) -> int:
+    state = f"{pin.state}: {pin.why}" if pin.why else str(pin.state)
+    print(f"{visible(pin.name)}  {visible(state)}")
+    print(f"from      {visible(pin.source)}, owner {visible(pin.owner)}")
+    by = f"  by {visible(pin.approved_by)}" if pin.approved_by else ""
+    print(f"approved  {pin.approved or 'never'}{by}")
+    print(f"seen      {pin.seen}")
+    for warning in pin.warnings:
+        print(f"warning   {visible(warning)}")
+    if pin.diff:
+        print()
+        for line in pin.diff.split("\n"):
+            print(line[: len(line) - len(line.lstrip(" "))] + visible(line.lstrip(" ")))
+        print(f"\npilotage tools approve {visible(pin.name)} --digest {pin.seen}")
+    return 1 if pin.why else 0
+
+
+def _done(pin: Pin, verb: str, digest: str) -> int:
+    said = "approved" if verb == "approve" else "rejected: it stays quarantined"
+    print(f"{visible(pin.name)} {digest[:12]} is {said}")
+    return 0
