@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import getpass
 import tempfile
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -36,6 +37,8 @@ from pilotage.tool.roots import Roots
 from pilotage.tool.roots import roots as make_roots
 from pilotage.tool.tool import Definition
 from pilotage.tools.security_scanner import scanner_tool
+
+FOLLOW_SECONDS = 1.0
 
 
 class App:
@@ -106,6 +109,22 @@ class App:
         """One call through the gateway."""
         call = ToolCall(new_id(), tool, arguments, by, via, idempotency_key)
         return await self.gateway.call(call, report)
+
+    @contextlib.asynccontextmanager
+    async def following(self) -> AsyncIterator[None]:
+        """While this is open, what other processes decide about tools counts here, 1 s later."""
+
+        async def follow() -> None:
+            while True:
+                if self.pins.refresh():
+                    self.registry.recheck()
+                await asyncio.sleep(FOLLOW_SECONDS)
+
+        task = asyncio.create_task(follow())
+        try:
+            yield
+        finally:
+            task.cancel()
 
     def close(self) -> None:
         """Write what is queued, then sign it. Runs that are driven here are let go."""

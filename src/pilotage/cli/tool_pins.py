@@ -1,4 +1,4 @@
-"""`pilotage tools diff|approve|reject`: what a tool of another owner has become, and yes or no to it.
+"""`pilotage tools diff|approve|reject`: what a tool of another owner has become, and yes or no.
 
 At the server of mcp.serverUrl; where that is empty, in the state folder of here, from which a
 server that runs on it learns within a second.

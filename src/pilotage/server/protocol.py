@@ -92,7 +92,7 @@ class Protocol:
     async def running(self) -> AsyncIterator[None]:
         """Serve sessions and tell changes of the registry while this is open."""
         self._hear_changes()
-        async with self._http.run():
+        async with self._app.following(), self._http.run():
             try:
                 yield
             finally:
@@ -102,7 +102,7 @@ class Protocol:
     async def serve_stdio(self) -> None:
         """One client on standard input and output, until it closes them."""
         self._hear_changes()
-        async with stdio_server() as (read, write):
+        async with self._app.following(), stdio_server() as (read, write):
             await self._server.run(read, write, self._server.create_initialization_options())
 
     async def stop(self) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from asyncio import to_thread
 from dataclasses import dataclass
 from typing import Annotated
 
@@ -31,7 +32,7 @@ def add(api: FastAPI, app: App) -> None:
         """Every tool of another owner that was seen: what is held back, and why."""
         return PinList(app.pins.list())
 
-    @api.get("/api/v2/tools/{name}/diff", tags=["tools"], dependencies=[may(app, "tools:read")])
+    @api.get("/api/v2/tools/{name}/diff", tags=["tools"], dependencies=[may(app, "tools:approve")])
     def diff(name: str) -> Pin:
         """What differs between the tool that was approved and the one that is there now."""
         return app.pins.look(name)
@@ -39,17 +40,17 @@ def add(api: FastAPI, app: App) -> None:
     @api.post(
         "/api/v2/tools/{name}/approve", tags=["tools"], dependencies=[may(app, "tools:approve")]
     )
-    def approve(name: str, request: Request, digest: Digest, reason: Reason = "") -> Pin:
+    async def approve(name: str, request: Request, digest: Digest, reason: Reason = "") -> Pin:
         """From now on the tool is what `digest` names. 409 where it has changed meanwhile."""
-        pin = app.pins.approve(name, digest, request.scope[BY], reason)
+        pin = await to_thread(app.pins.approve, name, digest, request.scope[BY], reason)
         app.registry.recheck()
         return pin
 
     @api.post(
         "/api/v2/tools/{name}/reject", tags=["tools"], dependencies=[may(app, "tools:approve")]
     )
-    def reject(name: str, request: Request, digest: Digest, reason: Reason = "") -> Pin:
+    async def reject(name: str, request: Request, digest: Digest, reason: Reason = "") -> Pin:
         """It stays quarantined. 409 where it has changed meanwhile, or is approved as it is."""
-        pin = app.pins.reject(name, digest, request.scope[BY], reason)
+        pin = await to_thread(app.pins.reject, name, digest, request.scope[BY], reason)
         app.registry.recheck()
         return pin
