@@ -41,7 +41,7 @@ async def test_what_a_person_says_is_in_the_audit(app: App, pipeline: Make) -> N
     await app.runs.cancel(runs[2], BY)
     await app.audit.settled()
     rows = {row.event: row for row in app.audit.list() if row.call in runs}
-    assert set(rows) == {"approved", "rejected", "stopping"}
+    assert set(rows) == {"run.created", "approved", "rejected", "stopping"}
     assert (rows["approved"].call, rows["approved"].principal) == (runs[0], BY.name)
     assert rows["approved"].body["reason"] == "seen"
     assert rows["approved"].body["step"] == "a"

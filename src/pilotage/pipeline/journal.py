@@ -38,9 +38,21 @@ def load(database: Database, run: str) -> tuple[Plan, Run]:
     return fold.read(run, map(event, rows.events(database, run, -1)), _plan)
 
 
-def read(database: Database, run: str, after: int = -1) -> list[Event]:
-    """The events after number `after`."""
-    return [event(row) for row in rows.events(database, run, after)]
+def read(
+    database: Database, run: str, after: int = -1, limit: int = -1, step: str | None = None
+) -> list[Event]:
+    """The events after number `after`: all, or `limit` at most; of one step where it is named."""
+    return [event(row) for row in rows.events(database, run, after, limit, step)]
+
+
+def tail(database: Database, run: str, limit: int, step: str | None = None) -> list[Event]:
+    """The last events, in order."""
+    return [event(row) for row in rows.last_events(database, run, limit, step)]
+
+
+def begun(database: Database, run: str, upto: int) -> list[Event]:
+    """The attempts that began up to event `upto`."""
+    return [event(row) for row in rows.of_kind(database, run, Kind.STARTED, upto)]
 
 
 def caught_up(connection: sqlite3.Connection, plan: Plan, run: Run) -> Run:

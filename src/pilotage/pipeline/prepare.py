@@ -22,12 +22,14 @@ _EMPTY: Mapping[InputType, str | int | bool] = {
 @dataclass(frozen=True, slots=True)
 class Given:
     """What a run starts with beside its pipeline. `environment` is the job's; only the names that
-    the pipeline reads are kept. `key`: the same key of the same principal is the same run."""
+    the pipeline reads are kept. `key`: the same key of the same principal is the same run.
+    `timeout` (seconds) can only shorten the house's own."""
 
     inputs: Mapping[str, Any] = field(default_factory=dict)
     github: Mapping[str, Any] = field(default_factory=dict)
     environment: Mapping[str, str] = field(default_factory=dict)
     key: str | None = None
+    timeout: float | None = None
 
 
 def prepared(

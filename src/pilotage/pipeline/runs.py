@@ -13,7 +13,7 @@ import logging
 import os
 import sqlite3
 import time
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -30,15 +30,16 @@ from pilotage.pipeline.lock import Locks
 from pilotage.pipeline.plan import Plan, plan
 from pilotage.pipeline.prepare import Given, prepared
 from pilotage.pipeline.say import Said, judged, resumed, stopped
+from pilotage.pipeline.watch import Watch
 from pilotage.store import runs as rows
 from pilotage.store.database import Database
 
 logger = logging.getLogger(__name__)
 Result = TypeVar("Result")
-WATCH_SECONDS = 0.02
-"""How often the one number that changes with every commit is looked at, while runs are open."""
 TAKE_SECONDS = 1.0
 """How often one who waits for a run tries whether its owner is gone."""
+PAGE = 100
+"""Events of a journal that are read at once for who follows it."""
 SETTLED = (RunState.WAITING, RunState.ENDED)
 
 
@@ -70,13 +71,13 @@ class Runs:
         self._record = record
         self._locks = Locks(home / "runs.lock")
         self._owner = new_id()
-        self._means = Means(database, call, tools, current, self._ring)
         self._live: dict[str, tuple[Driver, asyncio.Task[None]]] = {}
-        self._bells: dict[str, dict[asyncio.Event, bool]] = {}
+        self._watch = Watch(database, self._live)
+        self._means = Means(database, call, tools, current, self._watch.ring)
         self._taking: dict[str, asyncio.Task[bool]] = {}
         self._unfinished: set[asyncio.Task[Any]] = set()
         self._broken: dict[str, Exception] = {}
-        self._watcher: asyncio.Task[None] | None = None
+        self._closed = False
 
     async def start(self, pipeline: Pipeline, given: Given, by: Principal) -> str:
         """A new run, driven by this process; or, where `key` was used before, that run, taken up
@@ -91,7 +92,7 @@ class Runs:
             "pipeline": frozen.pipeline,
             "by": {"name": by.name, "roles": sorted(by.roles), "tools": by.tools},
             "folder": self._terms.folder,
-            "timeout": self._terms.timeout,
+            "timeout": min(given.timeout or self._terms.timeout, self._terms.timeout),
             **prepared(frozen.pipeline, given.inputs, given.github, given.environment),
         }
         first = journal.row(Event(0, now, Kind.CREATED, None, body))
@@ -99,15 +100,28 @@ class Runs:
         row = rows.RunRow(
             0, new_id(), by.name, given.key, name, frozen.digest, None, None, now, now, state, None
         )
-        row, new = await self._database.write(lambda c: rows.create(c, row, first))
-        if row.digest != frozen.digest:
-            raise Conflict(
-                f"the key {given.key!r} belongs to run {row.id} of another pipeline",
-                "choose another key",
-            )
-        if new or row.state not in SETTLED:
-            await self.take(row.id)
-        return row.id
+
+        def create(connection: sqlite3.Connection) -> tuple[rows.RunRow, bool]:
+            made, new = rows.create(connection, row, first)
+            if new:
+                words = {"pipeline": name, "digest": frozen.digest, "key": given.key}
+                self._record("run.created", made.id, by, words)
+            return made, new
+
+        made, new = await self._database.write(create)
+        if not new:
+            self._refuse_another(made, frozen, body["inputs"])
+        if new or made.state not in SETTLED:
+            await self.take(made.id)
+        return made.id
+
+    def _refuse_another(self, row: rows.RunRow, frozen: Plan, inputs: Mapping[str, Any]) -> None:
+        """What a job says of its surroundings may differ when it tries again; its work may not."""
+        what = "of another pipeline" if row.digest != frozen.digest else ""
+        if not what and journal.read(self._database, row.id, -1, 1)[0].body["inputs"] != inputs:
+            what = "with other inputs"
+        if what:
+            raise Conflict(f"the key {row.key!r} belongs to run {row.id} {what}", "another key")
 
     async def take(self, run: str) -> bool:
         """Drive a run that nobody drives. False: another process does, or it has ended."""
@@ -135,7 +149,7 @@ class Runs:
         driver = Driver(self._means, frozen, taken, self._owner)
         task = asyncio.create_task(self._drive(driver, row.number), name=f"run {run}")
         self._live[run] = (driver, task)
-        self._watch()
+        self._watch.begin()
         return True
 
     def _taken(self, connection: sqlite3.Connection, frozen: Plan, run: Run) -> Run:
@@ -159,7 +173,7 @@ class Runs:
             del self._live[run]
             with contextlib.suppress(OSError):  # closed: the lock is gone already
                 self._locks.release(number)
-            self._ring(run)
+            self._watch.ring(run)
 
     async def recover(self) -> list[str]:
         """Take up every run that is not over and that nobody drives. For a server that starts."""
@@ -176,30 +190,34 @@ class Runs:
         """Until it has ended or waits for a person. Should its owner die meanwhile, this process
         goes on with it. Cancelling the wait leaves the run alone."""
         live = self._live.get(run)
-        with self._bell(run, each=False) as bell:
+        self._row(run)
+        with self._watch.bell(run, each=False) as bell:
             while not self._at_rest(run):
                 await self._rung(run, bell)
                 bell.clear()
         return live[0].run if live is not None and live[0].run.outcome else self.show(run)[1]
 
     async def events(
-        self, run: str, after: int = -1, *, settled: bool = False
+        self, run: str, after: int = -1, *, settled: bool = False, take: bool = True
     ) -> AsyncIterator[Event]:
         """The journal from event `after` on, as it grows, until the run has ended; `settled`: or
-        waits for a person, and with the promise of `wait`."""
-        with self._bell(run, each=True) as bell:
+        waits for a person, and with the promise of `wait` unless `take` is False. Never more than
+        PAGE of them are held, however slowly they are taken."""
+        self._row(run)
+        with self._watch.bell(run, each=True) as bell:
             over = False
             while True:
                 bell.clear()
-                for event in journal.read(self._database, run, after):
-                    after = event.seq
-                    yield event
-                if over:
+                while page := journal.read(self._database, run, after, PAGE):
+                    for event in page:
+                        after = event.seq
+                        yield event
+                if over or self._closed:
                     return
                 over = self._at_rest(run) if settled else self._row(run).state == RunState.ENDED
                 if over:
                     continue
-                if settled:
+                if settled and take:
                     await self._rung(run, bell)
                 else:
                     await bell.wait()
@@ -273,7 +291,7 @@ class Runs:
             return now
 
         after = await self._database.write(append)
-        self._ring(run)
+        self._watch.ring(run)
         if run in self._live:
             self._live[run][0].nudge()
         else:
@@ -281,16 +299,31 @@ class Runs:
         return after
 
     def newest(
-        self, limit: int = 20, before: str | None = None, state: RunState | None = None
+        self,
+        limit: int = 20,
+        before: str | None = None,
+        state: RunState | None = None,
+        wanted: rows.Wanted = rows.ANY,
     ) -> list[RunSummary]:
         """The newest first."""
-        return [
-            RunSummary(
-                row.id, row.pipeline, row.principal, row.created, row.changed,
-                RunState(row.state), Outcome(row.outcome) if row.outcome else None,
-            )
-            for row in rows.newest(self._database, limit, before, state)
-        ]  # fmt: skip
+        found = rows.newest(self._database, limit, before, state, wanted)
+        return [_summary(row) for row in found]
+
+    def summary(self, run: str) -> RunSummary:
+        """One line of it, without reading its journal."""
+        return _summary(self._row(run))
+
+    def page(self, run: str, after: int, limit: int, step: str | None = None) -> list[Event]:
+        """At most so many events after number `after`, of one step where it is named."""
+        return journal.read(self._database, run, after, limit, step)
+
+    def tail(self, run: str, limit: int, step: str | None = None) -> list[Event]:
+        """The last events, in order."""
+        return journal.tail(self._database, run, limit, step)
+
+    def begun(self, run: str, upto: int) -> list[Event]:
+        """The attempts of steps that began up to event `upto`: what a Teller must have heard."""
+        return journal.begun(self._database, run, upto)
 
     def show(self, run: str) -> tuple[Plan, Run]:
         """A run and what it follows."""
@@ -320,13 +353,14 @@ class Runs:
         return row.pid if self._locks.held(row.number) else None
 
     async def close(self) -> None:
-        """Let go of everything. Runs that were driven here can be taken up by anybody."""
+        """Let go of everything. Runs that were driven here can be taken up by anybody; who
+        follows one sees its events end without an end of the run."""
+        self._closed = True
         tasks = [task for _, task in self._live.values()]
-        if self._watcher is not None:
-            tasks.append(self._watcher)
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+        await self._watch.close()
 
     def release(self) -> None:
         """Give up every lock; no loop need be running."""
@@ -346,50 +380,11 @@ class Runs:
                 f"run {run} began in {folder}, and this is {self._terms.folder}", f"cd {folder}"
             )
 
-    def _ring(self, run: str) -> None:
-        bells = self._bells.get(run)
-        if bells:
-            live = self._live.get(run)
-            moves = live is not None and not live[0].at_rest
-            for bell, each in bells.items():
-                if each or not moves:
-                    bell.set()
 
-    @contextlib.contextmanager
-    def _bell(self, run: str, *, each: bool) -> Iterator[asyncio.Event]:
-        """Rings when the journal of a run has grown; `each` False: when it may be at rest."""
-        self._row(run)
-        bell = asyncio.Event()
-        self._bells.setdefault(run, {})[bell] = each
-        self._watch()
-        try:
-            yield bell
-        finally:
-            del self._bells[run][bell]
-            if not self._bells[run]:
-                del self._bells[run]
-
-    def _watch(self) -> None:
-        if self._watcher is None or self._watcher.done():
-            self._watcher = asyncio.create_task(self._look_out(), name="runs of other processes")
-
-    async def _look_out(self) -> None:
-        """Notice what other processes write: one cheap look each WATCH_SECONDS, for all runs."""
-        version, number = rows.version(self._database), rows.last(self._database)
-        for run in [*self._bells, *self._live]:
-            self._ring(run)
-        while self._live or self._bells:
-            await asyncio.sleep(WATCH_SECONDS)
-            now = rows.version(self._database)
-            if now == version:
-                continue
-            version = now
-            number, changed = rows.changed(self._database, number)
-            for run, seq in changed.items():
-                self._ring(run)
-                live = self._live.get(run)
-                if live is not None and live[0].run.seq < seq:
-                    live[0].nudge()
+def _summary(row: rows.RunRow) -> RunSummary:
+    outcome = Outcome(row.outcome) if row.outcome else None
+    state = RunState(row.state)
+    return RunSummary(row.id, row.pipeline, row.principal, row.created, row.changed, state, outcome)
 
 
 def _next(run: Run, kind: Kind, step: str | None, body: Mapping[str, Any]) -> Event:

@@ -15,7 +15,8 @@ from pilotage.store.database import Database
 EventRow = tuple[int, int, str, str | None, bytes]
 """seq, at (Unix microseconds), kind, step, body (JSON)."""
 
-_EVENTS = "SELECT seq, at, kind, step, body FROM run_event WHERE run = ? AND seq > ? ORDER BY seq"
+_OF = "SELECT seq, at, kind, step, body FROM run_event WHERE run = ?1 "
+_EVENTS = _OF + "AND seq > ?2 ORDER BY seq"
 
 
 class Overtaken(Exception):
@@ -102,15 +103,33 @@ def alike(database: Database, start: str) -> list[str]:
     return [row[0] for row in database.read(query, start)]
 
 
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """Which runs: None does not narrow. `begins` is how an id begins."""
+
+    pipeline: str | None = None
+    principal: str | None = None
+    begins: str | None = None
+
+
+ANY = Wanted()
+
+
 def newest(
-    database: Database, limit: int, before: str | None = None, state: str | None = None
+    database: Database,
+    limit: int,
+    before: str | None = None,
+    state: str | None = None,
+    wanted: Wanted = ANY,
 ) -> list[RunRow]:
     """The newest runs first, in one state if named, older than the run `before` if given."""
     query = (
         "SELECT * FROM run WHERE (?1 IS NULL OR id < ?1) AND (?2 IS NULL OR state = ?2) "
-        "ORDER BY id DESC LIMIT ?3"
+        "AND (?4 IS NULL OR pipeline = ?4) AND (?5 IS NULL OR principal = ?5) "
+        "AND (?6 IS NULL OR substr(id, 1, length(?6)) = ?6) ORDER BY id DESC LIMIT ?3"
     )
-    return [RunRow(*row) for row in database.read(query, before, state, limit)]
+    who = (wanted.pipeline, wanted.principal, wanted.begins)
+    return [RunRow(*row) for row in database.read(query, before, state, limit, *who)]
 
 
 def unfinished(database: Database) -> list[RunRow]:
@@ -119,9 +138,26 @@ def unfinished(database: Database) -> list[RunRow]:
     return [RunRow(*row) for row in database.read(query)]
 
 
-def events(database: Database, run: str, after: int) -> list[EventRow]:
-    """A run's events after number `after` (-1: all), in order."""
-    return [tuple(row) for row in database.read(_EVENTS, run, after)]
+def events(
+    database: Database, run: str, after: int, limit: int = -1, step: str | None = None
+) -> list[EventRow]:
+    """A run's events after number `after` (-1: all), in order; `limit` of them, unless it is -1."""
+    query = _OF + "AND seq > ?2 AND (?3 IS NULL OR step = ?3) ORDER BY seq LIMIT ?4"
+    return [tuple(row) for row in database.read(query, run, after, step, limit)]
+
+
+def last_events(
+    database: Database, run: str, limit: int, step: str | None = None
+) -> list[EventRow]:
+    """The last of a run's events, in order."""
+    query = _OF + "AND (?2 IS NULL OR step = ?2) ORDER BY seq DESC LIMIT ?3"
+    return [tuple(row) for row in reversed(database.read(query, run, step, limit))]
+
+
+def of_kind(database: Database, run: str, kind: str, upto: int) -> list[EventRow]:
+    """A run's events of one kind, up to number `upto`."""
+    query = _OF + "AND kind = ?2 AND seq <= ?3 ORDER BY seq"
+    return [tuple(row) for row in database.read(query, run, kind, upto)]
 
 
 def events_inside(connection: sqlite3.Connection, run: str, after: int) -> list[EventRow]:
