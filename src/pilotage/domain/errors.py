@@ -57,6 +57,13 @@ class Conflict(PilotageError):
     exit = 2
 
 
+class Stale(PilotageError):
+    """It is not what the caller thinks it is (If-Match)."""
+
+    status = 412
+    exit = 2
+
+
 class TooLarge(PilotageError):
     """Over a stated limit."""
 

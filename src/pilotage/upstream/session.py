@@ -14,14 +14,13 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from yarl import URL
-
 from pilotage import __version__
 from pilotage.domain.errors import Denied, PilotageError, Unavailable
 from pilotage.upstream.egress import Egress
 
 if TYPE_CHECKING:
     import aiohttp
+    from yarl import URL
 
 Resolve = Callable[[str, int], Awaitable[list[str]]]
 """Takes a host name and a port, gives its addresses as text."""
@@ -109,6 +108,8 @@ class Outgoing:
 
     def _target(self, url: URL, where: str) -> URL | None:
         """Where a redirect leads; None where that is another origin."""
+        from yarl import URL
+
         try:
             target = url.join(URL(where, encoded=True)).with_fragment(None)
         except ValueError:

@@ -1,0 +1,80 @@
+"""A tool that somebody registered while the server runs: what it is, and whose."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from pilotage.domain.errors import BadInput
+
+NAME_LIMIT = 45
+OWNER_LIMIT = 250
+RESERVED = frozenset(("call",))
+"""Words that stand where a tool's name does in the paths of the management API."""
+_NAME = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9_.-]{0,43}[A-Za-z0-9])?")
+_GENERATION = re.compile(r"(?P<holder>.+/.+)/(?P<number>[0-9]{1,18})")
+
+
+@dataclass(frozen=True, slots=True)
+class Registration:
+    """One registered tool, or one source of tools. Times are Unix microseconds.
+
+    `tool_id` is a ULID that stays while the registration does; `by` is the principal who made it;
+    `kind` says which binder makes tools of `definition`, a JSON object without secrets.
+    """
+
+    tool_id: str
+    name: str
+    owner: str
+    by: str
+    kind: str
+    definition: Mapping[str, Any]
+    enabled: bool
+    created: int
+    changed: int
+
+    @property
+    def etag(self) -> str:
+        """Changes whenever something that is said of it does (not quoted)."""
+        said = [self.tool_id, self.owner, self.kind, self.definition, self.enabled]
+        return hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()[:32]
+
+    @property
+    def holder(self) -> str:
+        """The owner without its generation."""
+        return holder(self.owner)
+
+
+def holder(owner: str) -> str:
+    """The part of `cluster/uid/generation` that stays: an owner whose last part is a number is the
+    same owner with any other number there, and a smaller number comes too late."""
+    found = _GENERATION.fullmatch(owner)
+    return found["holder"] if found else owner
+
+
+def generation(owner: str) -> int:
+    """The number at the end of the owner, 0 where it has none."""
+    found = _GENERATION.fullmatch(owner)
+    return int(found["number"]) if found else 0
+
+
+def check_name(name: str) -> None:
+    """Names go through clients that know letters, digits and _ . - only, and are short in the
+    context of a model."""
+    if not _NAME.fullmatch(name) or name in RESERVED:
+        raise BadInput(
+            f"{name[:100]!r} is no name for a tool",
+            f"1 to {NAME_LIMIT} letters, digits and _ . -, such as tickets_search",
+        )
+
+
+def check_owner(owner: str) -> None:
+    """Free text on one line, such as a principal's name or cluster/uid/generation."""
+    if not owner.strip() or len(owner) > OWNER_LIMIT or not owner.isprintable():
+        raise BadInput(
+            "that is no owner", f"1 to {OWNER_LIMIT} characters, such as cluster/uid/generation"
+        )

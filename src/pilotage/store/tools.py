@@ -1,0 +1,66 @@
+"""The tools that were registered. What they mean is upstream/registrations.py's business."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Sequence
+from typing import Any
+
+from pilotage.domain.registration import Registration
+from pilotage.store.database import Database
+
+_FIELDS = "id, name, owner, registrant, kind, definition, enabled, created, changed"
+
+
+def find(connection: sqlite3.Connection, name: str) -> Registration | None:
+    """One registration, inside of a transaction."""
+    query = f"SELECT {_FIELDS} FROM registration WHERE name=?"
+    found = connection.execute(query, (name,)).fetchone()
+    return _registration(found) if found else None
+
+
+def put(connection: sqlite3.Connection, one: Registration) -> None:
+    """Add a registration, or replace the one of this id."""
+    values = (
+        one.tool_id,
+        one.name,
+        one.owner,
+        one.by,
+        one.kind,
+        json.dumps(one.definition),
+        int(one.enabled),
+        one.created,
+        one.changed,
+    )
+    connection.execute(
+        f"INSERT INTO registration ({_FIELDS}) VALUES (?,?,?,?,?,?,?,?,?) ON CONFLICT (id) DO "
+        "UPDATE SET owner=excluded.owner, registrant=excluded.registrant, kind=excluded.kind, "
+        "definition=excluded.definition, enabled=excluded.enabled, changed=excluded.changed",
+        values,
+    )
+
+
+def delete(connection: sqlite3.Connection, name: str) -> None:
+    """As if it had never been; its id is never used again."""
+    connection.execute("DELETE FROM registration WHERE name=?", (name,))
+
+
+def read_all(database: Database) -> list[Registration]:
+    """Every registration, the oldest first."""
+    query = f"SELECT {_FIELDS} FROM registration ORDER BY created, id"
+    return [_registration(row) for row in database.read(query)]
+
+
+def stamp(database: Database) -> tuple[int, int]:
+    """Changes whenever a registration does, by whatever process."""
+    query = "SELECT coalesce(max(changed), 0), count(*) FROM registration"
+    (newest, count) = database.read(query)[0]
+    return newest, count
+
+
+def _registration(row: Sequence[Any]) -> Registration:
+    tool_id, name, owner, by, kind, definition, enabled, created, changed = row
+    return Registration(
+        tool_id, name, owner, by, kind, json.loads(definition), bool(enabled), created, changed
+    )
