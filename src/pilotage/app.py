@@ -54,7 +54,7 @@ class App:
         self.checkpoints = Checkpoints(settings.home / "audit")
         self.audit = AuditLog(self.database, self.checkpoints)
         self.keys = Keys(self.database, self.audit.note)
-        self.policy = policy.load(settings.roles_file)
+        self.policy = policy.load(settings.roles_file, settings.rules_file)
         self.redactor = Redactor()
         self.pins = Pins(self.database, self.audit.note)
         self.registry = Registry(guard=self.pins.guard)

@@ -54,6 +54,21 @@ SETTINGS: tuple[Setting, ...] = (
     Setting(
         "mcp.artifact.uploadPath", "MCP_ARTIFACT_UPLOAD_PATH", "artifacts", "where artifacts go"
     ),
+    Setting(
+        "approvals.expire",
+        "PILOTAGE_APPROVALS_EXPIRE",
+        900,
+        "how long an approval waits and counts, seconds",
+        10,
+        604800,
+    ),
+    Setting(
+        "approvals.own",
+        "PILOTAGE_APPROVALS_OWN",
+        False,
+        "let whoever asks approve it too, as the person at the client (MCP elicitation, a "
+        "terminal), where a role manages approvals:own",
+    ),
     Setting("scan.network", "PILOTAGE_SCAN_NETWORK", False, "fetch images from their registry"),
     Setting(
         "tests.unsandboxed",
@@ -67,13 +82,15 @@ _BY_KEY = {setting.key: setting for setting in SETTINGS}
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """`home` is the state folder (mode 0700), `cache` holds what can be made again."""
+    """`home` is the state folder (mode 0700), `cache` holds what can be made again. The policy is
+    in `roles_file` and `rules_file` (Cedar), where they are there."""
 
     home: Path
     cache: Path
     values: Mapping[str, str | int | bool]
     roles_file: Path | None = None
     programs: Mapping[str, str] | None = None
+    rules_file: Path | None = None
 
     @property
     def authority(self) -> Path:
@@ -122,8 +139,13 @@ def read(
             given.append((flags[setting.key], "a flag"))
         for value, source in given:
             values[setting.key] = _checked(setting, value, source)
-    roles = home / "roles.yaml"
-    return Settings(home, cache_folder(env), values, roles if roles.exists() else None, programs)
+    roles, rules = (file if file.exists() else None for file in policy_files(home))
+    return Settings(home, cache_folder(env), values, roles, programs, rules)
+
+
+def policy_files(home: Path) -> tuple[Path, Path]:
+    """Where a state folder keeps its roles and its rules in Cedar; either may be missing."""
+    return home / "roles.yaml", home / "policy.cedar"
 
 
 def state_folder(env: Mapping[str, str]) -> Path:

@@ -9,9 +9,9 @@ import sys
 from typing import Any
 
 from pilotage import config
-from pilotage.cli.door import open_door
+from pilotage.cli.door import arguments_of, open_door
 from pilotage.domain.call import Outcome, Progress
-from pilotage.domain.errors import BadInput, NotFound
+from pilotage.domain.errors import NotFound
 from pilotage.tool.roots import roots
 
 
@@ -27,7 +27,7 @@ def register(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    given = _arguments(arguments)
+    given = arguments_of(arguments)
     settings = config.read(file=arguments.settings)
 
     async def call() -> dict[str, Any]:
@@ -45,29 +45,6 @@ def run(arguments: argparse.Namespace) -> int:
     if answer["success"]:
         return 0
     return 3 if answer.get("outcome") == Outcome.UNAVAILABLE else 1
-
-
-def _arguments(arguments: argparse.Namespace) -> dict[str, Any]:
-    if arguments.json is not None:
-        if arguments.arg:
-            raise BadInput("--json and --arg exclude each other")
-        try:
-            value = json.loads(arguments.json)
-        except ValueError as error:
-            raise BadInput(f"--json: {error}") from None
-        if not isinstance(value, dict):
-            raise BadInput("--json is no object")
-        return value
-    given: dict[str, Any] = {}
-    for pair in arguments.arg:
-        name, equals, text = pair.partition("=")
-        if not equals or not name:
-            raise BadInput(f"--arg {pair!r} is not K=V")
-        try:
-            given[name] = json.loads(text)
-        except ValueError:
-            given[name] = text
-    return given
 
 
 def _tell(news: Progress) -> None:

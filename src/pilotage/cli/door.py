@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import argparse
+import json
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -10,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from pilotage.app import App, local_principal
 from pilotage.config import Settings
 from pilotage.domain.call import Report, silent
+from pilotage.domain.errors import BadInput
 from pilotage.tool.answer import answer
 from pilotage.tool.roots import Roots
 
@@ -53,3 +56,27 @@ async def open_door(settings: Settings, roots: Roots) -> AsyncIterator[Door]:
         yield Door(app, None)
     finally:
         app.close()
+
+
+def arguments_of(arguments: argparse.Namespace) -> dict[str, Any]:
+    """What --arg and --json say."""
+    if arguments.json is not None:
+        if arguments.arg:
+            raise BadInput("--json and --arg exclude each other")
+        try:
+            value = json.loads(arguments.json)
+        except ValueError as error:
+            raise BadInput(f"--json: {error}") from None
+        if not isinstance(value, dict):
+            raise BadInput("--json is no object")
+        return value
+    given: dict[str, Any] = {}
+    for pair in arguments.arg:
+        name, equals, text = pair.partition("=")
+        if not equals or not name:
+            raise BadInput(f"--arg {pair!r} is not K=V")
+        try:
+            given[name] = json.loads(text)
+        except ValueError:
+            given[name] = text
+    return given

@@ -43,7 +43,7 @@ def run(arguments: argparse.Namespace) -> int:
             _list(keys)
             return 0
         if arguments.verb == "create":
-            _create(keys, policy.load(settings.roles_file), arguments)
+            _create(keys, policy.load(settings.roles_file, settings.rules_file), arguments)
         else:
             keys.revoke(arguments.name, by=local_principal())
             print(f"{arguments.name} is revoked")

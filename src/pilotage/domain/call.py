@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, TypeVar, dataclass_transform
@@ -50,11 +50,31 @@ class Principal:
 
 
 @value
+class Peer:
+    """The MCP client behind a call, for a tool whose server is elsewhere: what it is able to do, and
+    what it said beside the arguments.
+
+    `modern`: it speaks 2026-07-28, where a question is an answer ("input required"); then `answers`
+    and `state` are what it sends when it asks again. `ask` puts a question to it in mid-call, in
+    the eras before; None: it cannot be asked. `tell` takes a notification (method, params) for it.
+    """
+
+    modern: bool
+    capabilities: Mapping[str, Any]
+    meta: Mapping[str, Any] = field(default_factory=dict)
+    answers: Mapping[str, Any] | None = None
+    state: str | None = None
+    ask: Callable[[str, Mapping[str, Any]], Awaitable[Mapping[str, Any]]] | None = None
+    tell: Callable[[str, Mapping[str, Any]], None] | None = None
+
+
+@value
 class ToolCall:
     """One request to run one tool. `via` is the door: rest, mcp, cli or step.
 
     `idempotency_key` is the same for each attempt at the same piece of work.
-    `timeout` is in seconds and can only shorten the tool's own.
+    `timeout` is in seconds and can only shorten the tool's own. `approval` is the id of the approval
+    that the caller names; `patience` is how many seconds it waits for one.
     """
 
     id: str
@@ -66,12 +86,19 @@ class ToolCall:
     run: str | None = None
     step: str | None = None
     timeout: float | None = None
+    approval: str | None = None
+    patience: float = 0
+    peer: Peer | None = None
 
 
 @value
 class ToolResult:
     """How a call ended. `value` is a JSON object; `content` holds MCP content blocks, if any
-    say more than `value` (wire shape: {"type": "image", "data": ..., "mimeType": ...})."""
+    say more than `value` (wire shape: {"type": "image", "data": ..., "mimeType": ...}).
+
+    `wire` is what another MCP server answered, as it came: the member `"result":{...}` or
+    `"error":{...}` of its JSON-RPC message. A door that speaks its era hands it on unread.
+    """
 
     outcome: Outcome
     value: Mapping[str, Any] = field(default_factory=dict)
@@ -79,6 +106,7 @@ class ToolResult:
     hint: str | None = None
     content: tuple[Mapping[str, Any], ...] = ()
     ignored: tuple[str, ...] = ()
+    wire: bytes | None = None
 
     @property
     def succeeded(self) -> bool:
@@ -95,11 +123,14 @@ class Answer(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """The policy's answer, the rule that fired, and why in a sentence."""
+    """The policy's answer, the rule that fired, and why in a sentence. `needed` persons must approve
+    where it asks; `policy` is the version of the policy that says so."""
 
     answer: Answer
     rule: str
     why: str
+    needed: int = 1
+    policy: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,148 +1,171 @@
-"""Roles in YAML, compiled to Cedar. Deny by default; each rule that fires has a name."""
+"""Who may call what: roles.yaml and policy.cedar as one set of Cedar rules. Deny by default.
+
+Each tool call is one of two actions: "call" (it runs at once) and "ask" (it runs once a person has
+approved it). A rule that forbids wins over every one that permits.
+"""
 
 from __future__ import annotations
 
 import fnmatch
 import hashlib
+import logging
 from collections.abc import Mapping
+from datetime import UTC, datetime
 from importlib.resources import files
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import msgspec
 
-from pilotage.domain.call import Answer, Decision, Effect, Principal
+from pilotage.domain.call import Answer, Decision, Effect, Principal, ToolCall
 from pilotage.domain.errors import BadInput
+from pilotage.policy import cedar
+from pilotage.policy.cedar import Book, Fired, Rule
+from pilotage.policy.roles import Role, Roles
+from pilotage.policy.roles import read as read_roles
 
+logger = logging.getLogger(__name__)
 REMEMBERED = 10_000
+SHIPPED = "roles.yaml"
+_ACTIONS = (("call", Answer.ALLOW), ("ask", Answer.ASK))
 
 
-class Role(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
-    """One role of the file: tools it may call, by effect and by name, and what it may manage."""
+class Rules:
+    """One version of the policy; it never changes. `version` is a digest of all that an answer to a
+    call depends on."""
 
-    effects: tuple[Effect, ...] = ()
-    ask: tuple[Effect, ...] = ()
-    tools: tuple[str, ...] = ("*",)
-    manage: tuple[str, ...] = ()
-
-
-class Policy:
-    """`version` is a digest of the roles: it changes whenever an answer may."""
-
-    def __init__(self, roles: Mapping[str, Role]) -> None:
-        self.roles = dict(roles)
-        self._text = _cedar(self.roles)
-        self.version = hashlib.sha256(self._text.encode()).hexdigest()[:16]
+    def __init__(self, roles: Roles, text: str = "", extra: tuple[Rule, ...] = ()) -> None:
+        self.roles, self.extra = roles, extra
+        own = roles.cedar()
+        compiled = "".join(rule for _, rule in own)
+        self._book = Book(compiled + text, (*(Rule(name) for name, _ in own), *extra))
+        told = (compiled, text, roles.needs)
+        self.version = hashlib.sha256(msgspec.json.encode(told)).hexdigest()[:16]
+        self.contextual = tuple(rule for rule in extra if rule.context)
         self._remembered: dict[tuple[Principal, str, Effect], Decision] = {}
         self._seen: dict[tuple[int, str], tuple[Principal, Effect, Decision]] = {}
 
-    def decide(self, by: Principal, tool: str, effect: Effect) -> Decision:
-        """May `by` call `tool`, which has `effect`? Remembered: no rule looks at arguments.
+    def decide(
+        self, by: Principal, tool: str, effect: Effect, call: ToolCall | None = None
+    ) -> Decision:
+        """May `by` call `tool`, which has `effect`? Remembered, unless a rule that may concern it
+        looks at the call. Without a call, an answer that depends on it is ASK: not denied, and
+        nothing to run by.
 
         The same principal object asks again and again, and is quicker compared than hashed.
         """
         seen = self._seen.get((id(by), tool))
         if seen is not None and seen[0] is by and seen[1] is effect:
             return seen[2]
+        if self.contextual and self.looking(by, tool):
+            now = datetime.now(UTC)
+            context = None if call is None else cedar.context(call, now)
+            return self.answer(by, tool, effect, context)
         key = (by, tool, effect)
         known = self._remembered.get(key)
         if known is None:
             if len(self._remembered) >= REMEMBERED:
                 self._remembered.clear()
-            known = self._remembered[key] = self._decide(by, tool, effect)
+            known = self._remembered[key] = self.answer(by, tool, effect, {})
         if len(self._seen) >= REMEMBERED:
             self._seen.clear()
         self._seen[id(by), tool] = (by, effect, known)
         return known
 
+    def looking(self, by: Principal, tool: str) -> list[Rule]:
+        """The rules for whose sake this is decided anew for each call."""
+        return [rule for rule in self.contextual if rule.concerns(by, tool)]
+
+    def answer(
+        self, by: Principal, tool: str, effect: Effect, context: Mapping[str, Any] | None
+    ) -> Decision:
+        """The decision, never remembered. `context` as cedar.context makes it; None: not known."""
+        if not any(fnmatch.fnmatchcase(tool, glob) for glob in by.tools):
+            return self._deny("key.tools", f"{by.name} may call {', '.join(by.tools)} only")
+        denied: Decision | None = None
+        needed = self.roles.needed(tool, effect)
+        for action, answer in _ACTIONS:
+            fired = self._book.ask(by, action, tool, effect, context)
+            rules = [self._book.rules[place] for place in fired.rules]
+            needed = max(needed, *(rule.needed for rule in rules), 1)
+            refused = self._refused(fired)
+            if refused is None and fired.allowed is None:
+                why = "it depends on the call"
+                return Decision(Answer.ASK, "policy.context", why, needed, self.version)
+            if refused is None and fired.allowed:
+                why = rules[0].why or f"{rules[0].name} lets {by.name} {action} {effect} tools"
+                return Decision(answer, rules[0].name, why, needed, self.version)
+            denied = denied or refused
+        roles = ", ".join(sorted(by.roles)) or "no role"
+        why = f"no rule lets {by.name} ({roles}) call {effect} tool {tool}"
+        return denied or self._deny("default", why)
+
+    def _refused(self, fired: Fired) -> Decision | None:
+        """A rule that forbids, also one that could not be evaluated: what it would have said is not
+        known, so it counts."""
+        if fired.error:
+            return self._deny("policy.error", f"the policy cannot read this call: {fired.error}")
+        for place, error in sorted(fired.broken.items()):
+            rule = self._book.rules[place]
+            if not rule.permits:
+                return self._deny(rule.name, f"{rule.name} could not be evaluated: {error}")
+        if fired.allowed is False and fired.rules:
+            rule = self._book.rules[fired.rules[0]]
+            return self._deny(rule.name, rule.why or f"{rule.name} forbids it")
+        return None
+
+    def _deny(self, rule: str, why: str) -> Decision:
+        return Decision(Answer.DENY, rule, why, 1, self.version)
+
+
+class Decide(Protocol):
+    """See Rules.decide."""
+
+    def __call__(
+        self, by: Principal, tool: str, effect: Effect, call: ToolCall | None = None
+    ) -> Decision: ...
+
+
+class Policy:
+    """The rules of now: `take` swaps them whole, so that each decision is of one version."""
+
+    decide: Decide
+
+    def __init__(self, rules: Rules) -> None:
+        self.take(rules)
+
+    def take(self, rules: Rules) -> None:
+        """From now on, these rules decide."""
+        self.rules, self.roles, self.version = rules, rules.roles.roles, rules.version
+        self.decide = rules.decide
+
     def may(self, by: Principal, action: str) -> bool:
         """May `by` do `action` (such as audit:read) at the management API?"""
-        patterns = [p for name in by.roles if name in self.roles for p in self.roles[name].manage]
+        roles = self.roles
+        patterns = [p for name in by.roles if name in roles for p in roles[name].manage]
         return any(fnmatch.fnmatchcase(action, pattern) for pattern in patterns)
 
-    def _decide(self, by: Principal, tool: str, effect: Effect) -> Decision:
-        if not any(fnmatch.fnmatchcase(tool, glob) for glob in by.tools):
-            return Decision(
-                Answer.DENY, "key.tools", f"{by.name} may call {', '.join(by.tools)} only"
-            )
-        for action, answer in (("call", Answer.ALLOW), ("ask", Answer.ASK)):
-            rule = self._ask_cedar(by, tool, effect, action)
-            if rule:
-                why = f"{rule} lets {by.name} {action} {effect} tools"
-                return Decision(answer, rule, why)
-        roles = ", ".join(sorted(by.roles)) or "no role"
-        return Decision(
-            Answer.DENY, "default", f"no rule lets {by.name} ({roles}) call {effect} tool {tool}"
-        )
 
-    def _ask_cedar(self, by: Principal, tool: str, effect: Effect, action: str) -> str | None:
-        import cedarpy
-
-        user = {"type": "Principal", "id": by.name}
-        thing = {"type": "Tool", "id": tool}
-        entities: list[dict[Any, Any]] = [
-            {
-                "uid": user,
-                "attrs": {},
-                "parents": [{"type": "Role", "id": r} for r in sorted(by.roles)],
-            },
-            {"uid": thing, "attrs": {"effect": effect.value, "name": tool}, "parents": []},
-            *(
-                {"uid": {"type": "Role", "id": r}, "attrs": {}, "parents": []}
-                for r in sorted(by.roles)
-            ),
-        ]
-        request = {
-            "principal": f"Principal::{msgspec.json.encode(by.name).decode()}",
-            "action": f'Action::"{action}"',
-            "resource": f"Tool::{msgspec.json.encode(tool).decode()}",
-            "context": {},
-        }
-        answer = cedarpy.is_authorized(request, self._text, entities)
-        if not answer.allowed:
-            return None
-        policy_ids = sorted(answer.diagnostics.reasons)
-        return self._rule_name(policy_ids[0]) if policy_ids else "policy"
-
-    def _rule_name(self, policy_id: str) -> str:
-        number = int(policy_id.removeprefix("policy"))
-        return _rules(self.roles)[number][0]
+def load(roles: Path | None = None, rules: Path | None = None) -> Policy:
+    """The roles of a file, else those that ship with Pilotage; and the Cedar file, if one is
+    named. BadInput says where a file is wrong."""
+    return Policy(load_rules(roles, rules))
 
 
-def load(path: Path | None = None) -> Policy:
-    """The roles of `path`, else those that ship with Pilotage."""
-    text = (
-        path.read_text("utf-8")
-        if path
-        else files("pilotage.policy").joinpath("roles.yaml").read_text("utf-8")
-    )
-    where = str(path or "roles.yaml")
-    import yaml
+def load_rules(roles: Path | None = None, rules: Path | None = None) -> Rules:
+    """The same, as what a running policy can take."""
+    shipped = files("pilotage.policy").joinpath(SHIPPED)
+    text = _text(roles) if roles else shipped.read_text("utf-8")
+    more = _text(rules) if rules else ""
+    extra = tuple(cedar.read(more, str(rules)))
+    return Rules(read_roles(text, str(roles or SHIPPED)), more, extra)
 
+
+def _text(path: Path) -> str:
     try:
-        return Policy(msgspec.convert(yaml.safe_load(text) or {}, dict[str, Role], strict=True))
-    except (yaml.YAMLError, msgspec.ValidationError) as error:
-        raise BadInput(f"{where}: {error}", "see the roles.yaml that ships with pilotage") from None
+        return path.read_text("utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise BadInput(f"{path} cannot be read: {error}", "mend or remove it") from None
 
 
-def _rules(roles: Mapping[str, Role]) -> list[tuple[str, str]]:
-    """Name and Cedar text of each rule, in the order in which Cedar numbers them."""
-    rules = []
-    for name, role in sorted(roles.items()):
-        for action, effects in (("call", role.effects), ("ask", role.ask)):
-            for effect in effects:
-                for glob in role.tools:
-                    pattern = msgspec.json.encode(glob).decode()
-                    rules.append(
-                        (
-                            f"role.{name}.{effect}",
-                            f"permit(principal in Role::{msgspec.json.encode(name).decode()}, "
-                            f'action == Action::"{action}", resource) when {{ resource.effect == '
-                            f'"{effect}" && resource.name like {pattern} }};',
-                        )
-                    )
-    return rules
-
-
-def _cedar(roles: Mapping[str, Role]) -> str:
-    return "\n".join(text for _, text in _rules(roles))
+__all__ = ["Policy", "Role", "Rules", "load", "load_rules"]
