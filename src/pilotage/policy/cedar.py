@@ -185,9 +185,9 @@ class Book:
                 partial = cedarpy.is_authorized_partial(texts, self._set, entities)
                 unknown = partial.decision is cedarpy.Decision.NoDecision
                 return self._fired(None if unknown else partial.allowed, partial.diagnostics)
-            answer = cedarpy.is_authorized(
-                {**request, "context": dict(context)}, self._set, entities
-            )
+            request: dict[str, Any] = {"context": dict(context)}
+            request |= {part: {"type": kind, "id": name} for part, kind, name in named}
+            answer = cedarpy.is_authorized(request, self._set, entities)
         except (ValueError, RecursionError) as error:
             return Fired(False, (), {}, str(error) or type(error).__name__)
         if answer.decision is cedarpy.Decision.NoDecision:
@@ -221,10 +221,12 @@ def _known(by: Principal, tool: str, effect: Effect) -> list[dict[Any, Any]]:
 def context(call: ToolCall, at: datetime) -> dict[str, Any]:
     """What rules see of a call beside who, which tool and which effect. Times are UTC."""
     at = at.astimezone(UTC)
+    try:
+        arguments = _value(call.arguments)
+    except RecursionError:
+        raise BadInput("the arguments are nested too deep for the policy to read") from None
     return {
-        "arguments": {
-            _name(k): v for k, v in map(_member, call.arguments.items()) if v is not None
-        },
+        "arguments": arguments,
         "via": call.via,
         "run": call.run or "",
         "step": call.step or "",
