@@ -13,7 +13,7 @@ TEXT_LIMIT = 4_000
 SHORTEST = 15
 """No pattern of `_VALUE` fits a shorter text."""
 _NAME = re.compile(
-    r"(?i)(pass(word|wd)?|secret|token|api_?key|authorization|credential|private_?key)"
+    r"(?i)(pass(word|wd)?|secret|token|api[_-]?key|authorization|credential|private[_-]?key)"
 )
 _VALUE = re.compile(
     r"-----BEGIN [A-Z ]*PRIVATE KEY-----.*?(-----END [A-Z ]*PRIVATE KEY-----|\Z)"
@@ -64,6 +64,16 @@ class Redactor:
 
     def _short(self, text: str) -> str:
         return self.text(text)[:TEXT_LIMIT]
+
+
+def looks_secret(text: str) -> bool:
+    """Does this text hold what looks like a key, a token or a password?"""
+    return _VALUE.search(text) is not None
+
+
+def names_secret(name: str) -> bool:
+    """Does this name say that its value is a secret?"""
+    return _named(name)
 
 
 def _named(name: str) -> bool:

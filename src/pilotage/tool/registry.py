@@ -101,7 +101,8 @@ class Registry:
         if old is not None and old.tool.owner != tool.owner:
             whose = f"owned by {old.tool.owner}" if old.tool.owner else "pilotage's own"
             raise Conflict(f"the tool {tool.name!r} is {whose}", "choose another name")
-        arguments = Arguments(tool.name, tool.input_schema, open=tool.open)
+        foreign = bool(tool.owner)
+        arguments = Arguments(tool.name, tool.input_schema, open=tool.open, foreign=foreign)
         entry = self._guarded(Entry(tool, arguments, wanted=(state, why)))
         self._swap({**self._all, tool.name: entry})
 
