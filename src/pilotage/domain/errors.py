@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 
 class PilotageError(Exception):
     """`what` names the thing that is wrong, `hint` the mend.
@@ -41,6 +44,17 @@ class Denied(PilotageError):
 
     status = 403
     exit = 2
+
+
+class NeedsApproval(Denied):
+    """A person must approve this very call before it runs. `approval`: its id, its state, how many
+    are needed and have approved, and when it expires (Unix seconds)."""
+
+    exit = 5
+
+    def __init__(self, what: str, hint: str, approval: Mapping[str, Any]) -> None:
+        super().__init__(what, hint)
+        self.approval = approval
 
 
 class NotFound(PilotageError):

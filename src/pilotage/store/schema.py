@@ -97,6 +97,39 @@ MIGRATIONS: tuple[str, ...] = (
         changed INTEGER NOT NULL
     ) STRICT;
     """,
+    """
+    CREATE TABLE approval (
+        id TEXT PRIMARY KEY,
+        principal TEXT NOT NULL,
+        tool TEXT NOT NULL,
+        effect TEXT NOT NULL,
+        arguments TEXT NOT NULL,
+        digest TEXT NOT NULL,
+        pin TEXT NOT NULL,
+        policy TEXT NOT NULL,
+        rule TEXT NOT NULL,
+        why TEXT NOT NULL,
+        via TEXT NOT NULL,
+        run TEXT NOT NULL,
+        step TEXT NOT NULL,
+        needed INTEGER NOT NULL,
+        created INTEGER NOT NULL,
+        expires INTEGER NOT NULL,
+        state TEXT NOT NULL,
+        changed INTEGER NOT NULL,
+        call TEXT NOT NULL
+    ) STRICT;
+    CREATE INDEX approval_live ON approval (principal, digest)
+        WHERE state IN ('pending', 'approved');
+    CREATE TABLE approval_vote (
+        approval TEXT NOT NULL REFERENCES approval (id),
+        principal TEXT NOT NULL,
+        verdict TEXT NOT NULL,
+        reason TEXT NOT NULL,
+        at INTEGER NOT NULL,
+        PRIMARY KEY (approval, principal)
+    ) STRICT;
+    """,
 )
 
 
