@@ -72,7 +72,7 @@ def check_name(name: str) -> None:
         )
 
 
-def check_owner(owner: str) -> None:
+def check_owner_text(owner: str) -> None:
     """Free text on one line, such as a principal's name or cluster/uid/generation."""
     if not owner.strip() or len(owner) > OWNER_LIMIT or not owner.isprintable():
         raise BadInput(

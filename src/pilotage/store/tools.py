@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
+import time
 from collections.abc import Sequence
 from typing import Any
 
@@ -44,6 +45,12 @@ def put(connection: sqlite3.Connection, one: Registration) -> None:
 def delete(connection: sqlite3.Connection, name: str) -> None:
     """As if it had never been; its id is never used again."""
     connection.execute("DELETE FROM registration WHERE name=?", (name,))
+
+
+def moment(connection: sqlite3.Connection) -> int:
+    """Now, and later than every change before, whatever the clock says. Unix microseconds."""
+    (newest,) = connection.execute("SELECT coalesce(max(changed), 0) FROM registration").fetchone()
+    return max(time.time_ns() // 1000, int(newest) + 1)
 
 
 def read_all(database: Database) -> list[Registration]:
