@@ -1,0 +1,157 @@
+"""What a server lists, taken in within limits: a tool becomes one of ours, or is refused."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from mcp.shared.inbound import find_invalid_x_mcp_header, x_mcp_header_map
+
+from pilotage.domain.errors import PilotageError
+from pilotage.tool.schema import Answers, Arguments
+from pilotage.tool.tool import Runner, Tool
+from pilotage.upstream import wire
+from pilotage.upstream.link import NOBODY, Link
+from pilotage.upstream.server import NAME_LIMIT, Upstream, wrong_name
+
+PAGES = 100
+TOOL_BYTES = 256 << 10
+TEXT_LIMIT = 32 << 10
+REFUSED_LIMIT = 100
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """A tool of a server's that can be called. `headers` are the parameters that this era repeats
+    in headers; `promised` checks structured results, None: it promises nothing."""
+
+    raw: Mapping[str, Any]
+    headers: Mapping[tuple[str, ...], str] = field(default_factory=dict)
+    promised: Answers | None = None
+
+    @property
+    def name(self) -> str:
+        return str(self.raw["name"])
+
+
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """A catalogue as it was taken in: the tools, and what was refused, with why."""
+
+    tools: Sequence[Tool] = ()
+    refused: Sequence[tuple[str, str]] = ()
+
+
+async def pages(link: Link, method: str, member: str, limit: int, who: str) -> list[dict[str, Any]]:
+    """All items of a list, over its pages. Raises TooMuch for more than `limit` of them."""
+    items: list[dict[str, Any]] = []
+    cursor: str | None = None
+    seen: set[str] = set()
+    for _ in range(PAGES):
+        params = {} if cursor is None else {"cursor": cursor}
+        page = wire.document(who, await link.ask(method, params, NOBODY))
+        listed = page.get(member)
+        if not isinstance(listed, list):
+            raise wire.Lost(f"{who} answered {method} without {member}")
+        items += [item for item in listed if isinstance(item, dict)]
+        if len(items) > limit:
+            raise wire.TooMuch(
+                f"{who} lists more than {limit} {member}", "tool_limit of the upstream"
+            )
+        cursor = page.get("nextCursor")
+        if not isinstance(cursor, str) or cursor in seen:
+            break
+        seen.add(cursor)
+    return items
+
+
+def take_in(
+    upstream: Upstream,
+    listed: Iterable[Mapping[str, Any]],
+    taken: Callable[[str], bool],
+    runner: Callable[[Found], Runner],
+) -> Taken:
+    """The tools of a list, in the order of their names. `taken` knows names that are another's."""
+    tools: dict[str, Tool] = {}
+    refused: list[tuple[str, str]] = []
+    ordered = sorted(listed, key=lambda raw: str(raw.get("name", "")))
+    for raw in ordered:
+        name = raw.get("name")
+        if isinstance(name, str) and not upstream.takes(name):
+            continue
+        shown, why = _name(upstream, name, lambda name: taken(name) or name in tools)
+        if not why:
+            try:
+                tools[shown] = _tool(upstream, shown, raw, runner)
+            except PilotageError as error:
+                why = error.what
+        if why and len(refused) < REFUSED_LIMIT:
+            refused.append((str(name)[:NAME_LIMIT], why))
+    return Taken([tools[name] for name in sorted(tools)], refused)
+
+
+def _name(upstream: Upstream, name: Any, taken: Callable[[str], bool]) -> tuple[str, str]:
+    """What a tool is called here, and why it cannot be called anything."""
+    if not isinstance(name, str) or not name:
+        return "", "it has no name"
+    shown = upstream.exposed(name)
+    why = wrong_name(shown)
+    if not why and not taken(shown):
+        return shown, ""
+    apart = upstream.exposed(name, apart=True)
+    if apart != shown and not wrong_name(apart) and not taken(apart):
+        return apart, ""
+    return shown, why or f"the name {shown} is another's: rename it, or set a prefix"
+
+
+def _tool(
+    upstream: Upstream, shown: str, raw: Mapping[str, Any], runner: Callable[[Found], Runner]
+) -> Tool:
+    found = _checked(raw, shown)
+    annotations = raw.get("annotations")
+    annotations = annotations if isinstance(annotations, dict) else {}
+    title = raw.get("title") or annotations.get("title") or ""
+    description = str(raw.get("description") or "")
+    return Tool(
+        shown,
+        str(title) or description.split("\n", 1)[0],
+        description,
+        upstream.effect(found.name, annotations),
+        raw["inputSchema"],
+        raw.get("outputSchema"),
+        runner(found),
+        idempotent=upstream.trusted and annotations.get("idempotentHint") is True,
+        timeout=upstream.timeout + 5,
+        owner=upstream.owner,
+        annotations=annotations or None,
+        target=f"{upstream.where}#{found.name}",
+        wire={**raw, "name": shown},
+    )
+
+
+def _checked(raw: Mapping[str, Any], shown: str) -> Found:
+    """Raises PilotageError for what no caller could be given."""
+    if len(wire.encode(raw)) > TOOL_BYTES:
+        raise PilotageError(f"what is said of it has more than {TOOL_BYTES} bytes")
+    for key in ("description", "title"):
+        if len(str(raw.get(key) or "")) > TEXT_LIMIT:
+            raise PilotageError(f"its {key} has more than {TEXT_LIMIT} characters")
+    schema, output = raw.get("inputSchema"), raw.get("outputSchema")
+    if not isinstance(schema, dict) or schema.get("type") != "object":
+        raise PilotageError("its input schema is not one of an object")
+    Arguments(shown, schema, open=False, foreign=True)
+    why = find_invalid_x_mcp_header(schema)
+    if why:
+        raise PilotageError(f"its input schema: {why}")
+    return Found(copy.deepcopy(dict(raw)), x_mcp_header_map(schema), _promise(shown, output))
+
+
+def _promise(shown: str, schema: Any) -> Answers | None:
+    """What checks structured results, None where none is promised."""
+    if schema is None:
+        return None
+    if not isinstance(schema, dict):
+        raise PilotageError("its output schema is no object")
+    return Answers(f"the output schema of {shown}", schema)

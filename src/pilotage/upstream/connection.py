@@ -1,0 +1,330 @@
+"""One upstream that is kept: found out, listened to, asked; given up when down, and retried."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from pilotage.domain.errors import Busy, PilotageError, Unavailable
+from pilotage.upstream import wire
+from pilotage.upstream.breaker import Breaker
+from pilotage.upstream.catalogue import pages
+from pilotage.upstream.classic import Classic
+from pilotage.upstream.exchange import Http, Refused
+from pilotage.upstream.link import Link, Offer, Relay, Wanted
+from pilotage.upstream.modern import Modern
+from pilotage.upstream.secrets import Secrets
+from pilotage.upstream.server import Upstream
+from pilotage.upstream.session import Outgoing
+from pilotage.upstream.stdio import Stdio
+
+logger = logging.getLogger(__name__)
+OPEN_SECONDS = 20.0
+PROBE_SECONDS = 5.0
+SETTLE_SECONDS = 0.05
+RELISTEN_SECONDS = 1.0
+_LISTS = {
+    "notifications/tools/list_changed": "tools",
+    "notifications/prompts/list_changed": "prompts",
+    "notifications/resources/list_changed": "resources",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class News:
+    """What changed at a server: a list (tools, prompts, resources), or the resource `uri`."""
+
+    what: str
+    uri: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Ways:
+    """What a connection gets from the house."""
+
+    outgoing: Outgoing
+    secrets: Secrets
+
+
+class Connection:
+    """`up` reads the catalogue anew, `down` hears that the server is gone and why, `told` hears of
+    changes. All calls share its links: one a era, and one a set of abilities of clients."""
+
+    def __init__(
+        self,
+        upstream: Upstream,
+        ways: Ways,
+        up: Callable[[Connection], Awaitable[None]],
+        down: Callable[[Connection, str], None],
+        told: Callable[[Connection, News], None],
+    ) -> None:
+        self.upstream = upstream
+        self.offer: Offer | None = None
+        self.breaker = Breaker()
+        self._ways, self._up, self._down, self._told = ways, up, down, told
+        self._link: Link | None = None
+        self._classic: dict[frozenset[str], Link] = {}
+        self._slots = asyncio.Semaphore(upstream.parallel)
+        self._waiting = 0
+        self._attention = asyncio.Event()
+        self._stale = self._modern_only = False
+        self._lists: set[str] = set()
+        self._uris: dict[str, int] = {}
+        self._listening: asyncio.Task[None] | None = None
+        self._probing: asyncio.Task[None] | None = None
+
+    @property
+    def who(self) -> str:
+        return f"the upstream {self.upstream.name}"
+
+    # Calls.
+
+    async def ask(self, method: str, params: Mapping[str, Any], relay: Relay) -> bytes:
+        """One request of a caller's. Raises Unavailable at once where the server is down, Busy
+        where too many wait, TimeoutError after the upstream's own timeout."""
+        if self.breaker.why or self._link is None:
+            raise Unavailable(f"{self.who} is down: {self.breaker.why or 'not reached yet'}")
+        if self._slots.locked() and self._waiting >= self.upstream.parallel:
+            raise Busy(f"{self.who} has {self.upstream.parallel} calls, and as many wait")
+        deadline = asyncio.timeout(self.upstream.timeout)
+        try:
+            async with deadline:
+                return await self._within(method, params, relay)
+        except TimeoutError:
+            self._suspect()
+            raise
+        except wire.Lost as error:
+            self._failed(error.what)
+            raise
+
+    async def _within(self, method: str, params: Mapping[str, Any], relay: Relay) -> bytes:
+        self._waiting += 1
+        try:
+            await self._slots.acquire()
+        finally:
+            self._waiting -= 1
+        try:
+            link = await self._for(relay)
+            answer = await link.ask(method, params, relay)
+        except wire.RpcError:
+            self.breaker.succeeded()
+            raise
+        finally:
+            self._slots.release()
+        self.breaker.succeeded()
+        return answer
+
+    async def _for(self, relay: Relay) -> Link:
+        """The link for this caller. A server of 2026-07-28 asks nothing in mid-call, so a client of
+        the eras before that can be asked goes by a handshake, where the server still has one."""
+        assert self._link is not None
+        peer, main, abilities = relay.peer, self._link, frozenset(relay.capabilities)
+        if peer is None or peer.modern or peer.ask is None or not abilities:
+            return main
+        if self._modern_only:
+            return main
+        link = self._classic.get(abilities)
+        if link is None:
+            link = self._classic[abilities] = self._handshake(relay.capabilities)
+        try:
+            await link.open()
+        except (wire.RpcError, Refused) as error:
+            if not isinstance(main, Modern):
+                raise
+            logger.info("%s shakes no hands: %s", self.who, error.what)
+            self._modern_only = True
+            return main
+        return link
+
+    def _failed(self, why: str) -> None:
+        if self.breaker.failed(why):
+            self._down(self, why)
+            self._attention.set()
+
+    def _suspect(self) -> None:
+        """A call took too long: is it the tool that is slow, or the server that hangs?"""
+        if self._probing is None or self._probing.done():
+            self._probing = asyncio.create_task(self._probe())
+
+    async def _probe(self) -> None:
+        assert self._link is not None
+        method = "server/discover" if isinstance(self._link, Modern) else "ping"
+        try:
+            async with asyncio.timeout(PROBE_SECONDS):
+                await self._link.ask(method, {}, Relay())
+        except (TimeoutError, wire.Lost) as error:
+            why = getattr(error, "what", f"{self.who} does not answer any more")
+            self.breaker.open(why)
+            self._down(self, why)
+            self._attention.set()
+        except PilotageError:
+            pass
+
+    # The life of a connection.
+
+    async def run(self) -> None:
+        """Until cancelled: connect, take in, listen; when that fails, wait and try again."""
+        try:
+            while True:
+                try:
+                    await self._connect()
+                    await self._attend()
+                except PilotageError as error:
+                    self._is_down(error.what)
+                except Exception as error:
+                    logger.exception("%s", self.who)
+                    self._is_down(f"a bug of pilotage: {type(error).__name__}")
+                await self._let_go()
+                await asyncio.sleep(self.breaker.pause())
+        finally:
+            await self._let_go()
+
+    def _is_down(self, why: str) -> None:
+        logger.warning("%s is down: %s", self.who, why)
+        self.breaker.open(why)
+        self._down(self, why)
+
+    async def _connect(self) -> None:
+        try:
+            async with asyncio.timeout(OPEN_SECONDS):
+                self._modern_only = False
+                self._link, self.offer = await self._find_out()
+                await self._up(self)
+        except TimeoutError:
+            raise wire.Lost(f"{self.who} did not answer within {OPEN_SECONDS:g} s") from None
+        self.breaker.succeeded()
+        self._listening = asyncio.create_task(self._listen())
+
+    async def _find_out(self) -> tuple[Link, Offer]:
+        """Which era it speaks: the newest is tried first, and a no is not taken for an outage."""
+        if not self.upstream.argv:
+            modern = Modern(self._http())
+            try:
+                return modern, await modern.open()
+            except (wire.RpcError, Refused) as error:
+                if isinstance(error, Refused) and error.code in (401, 403):
+                    raise
+                logger.info("%s speaks no %s: %s", self.who, wire.MODERN, error.what)
+        classic = self._handshake({})
+        return classic, await classic.open()
+
+    async def listed(self, method: str, member: str) -> list[dict[str, Any]]:
+        """All items of a list of the server's."""
+        if self._link is None:
+            raise wire.Lost(f"{self.who} is not connected")
+        return await pages(self._link, method, member, self.upstream.tool_limit, self.who)
+
+    def _http(self) -> Http:
+        headers = self._ways.secrets.headers(self.upstream.headers, self.upstream.host)
+        return Http(
+            self.who, self.upstream.url, self._ways.outgoing, headers, self.upstream.result_limit
+        )
+
+    def _handshake(self, abilities: Mapping[str, Any]) -> Link:
+        if self.upstream.argv:
+            env = self._ways.secrets.headers(self.upstream.env, self.upstream.host)
+            return Stdio(self.upstream, env, abilities)
+        return Classic(self._http(), abilities)
+
+    async def _attend(self) -> None:
+        """Read the catalogue again when it changed, and now and then; return once it is down."""
+        while True:
+            self._attention.clear()
+            if self.breaker.why:
+                return
+            if self._stale:
+                self._stale = False
+                await self._again()
+                continue
+            try:
+                async with asyncio.timeout(self.upstream.refresh):
+                    await self._attention.wait()
+            except TimeoutError:
+                self._stale = True
+            else:
+                await asyncio.sleep(SETTLE_SECONDS)  # changes come in flocks
+
+    async def _again(self) -> None:
+        try:
+            async with asyncio.timeout(OPEN_SECONDS):
+                await self._up(self)
+        except TimeoutError:
+            raise wire.Lost(f"{self.who} did not list within {OPEN_SECONDS:g} s") from None
+        lists, self._lists = self._lists, set()
+        for what in sorted(lists):
+            self._told(self, News(what))
+
+    async def _let_go(self) -> None:
+        for task in (self._listening, self._probing):
+            if task is not None:
+                task.cancel()
+                with contextlib.suppress(asyncio.CancelledError, Exception):
+                    await task
+        links = [self._link, *self._classic.values()]
+        self._link, self._classic, self._listening, self._probing = None, {}, None, None
+        for link in links:
+            if link is not None:
+                await link.close()
+
+    # What a server tells by itself.
+
+    async def _listen(self) -> None:
+        """Keep a stream open for changes. A server that has none is read now and then."""
+        pause = RELISTEN_SECONDS
+        while self._link is not None:
+            began = asyncio.get_running_loop().time()
+            try:
+                await self._link.listen(self._wanted(), self._heard)
+            except (wire.RpcError, Refused) as error:
+                logger.info("%s announces no changes: %s", self.who, error.what)
+                return
+            except PilotageError as error:
+                if self._link.bound:
+                    self._is_down(error.what)
+                    self._attention.set()
+                    return
+                logger.info("%s: the stream of changes broke off: %s", self.who, error.what)
+            if asyncio.get_running_loop().time() - began > 10:
+                pause = RELISTEN_SECONDS
+            await asyncio.sleep(pause)
+            pause = min(pause * 2, 60.0)
+            self._stale = True  # what was announced meanwhile went unheard
+            self._attention.set()
+
+    def _wanted(self) -> Wanted:
+        offers = self.upstream.offers
+        uris = frozenset(self._uris)
+        return Wanted("tools" in offers, "prompts" in offers, "resources" in offers, uris)
+
+    def _heard(self, method: str, params: Mapping[str, Any]) -> None:
+        if method in _LISTS:
+            self._stale = True
+            self._lists.add(_LISTS[method])
+            self._attention.set()
+        elif method == "notifications/resources/updated":
+            uri = params.get("uri")
+            if isinstance(uri, str):
+                self._told(self, News("resource", uri))
+
+    def watch(self, uri: str) -> None:
+        """Somebody wants to hear of changes of a resource."""
+        self._uris[uri] = self._uris.get(uri, 0) + 1
+        if self._uris[uri] == 1:
+            self._relisten()
+
+    def unwatch(self, uri: str) -> None:
+        """One less does."""
+        left = self._uris.get(uri, 0) - 1
+        if left > 0:
+            self._uris[uri] = left
+        elif self._uris.pop(uri, None) is not None:
+            self._relisten()
+
+    def _relisten(self) -> None:
+        if self._listening is not None:
+            self._listening.cancel()
+            self._listening = asyncio.create_task(self._listen())

@@ -1,0 +1,181 @@
+"""A call of a federated tool: to its server, and back as it came."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Mapping
+from typing import Any, Protocol
+
+import msgspec
+from mcp.shared.inbound import mcp_param_headers
+
+from pilotage.domain.call import Outcome, Peer, Report, ToolCall, ToolResult
+from pilotage.domain.errors import PilotageError
+from pilotage.tool.tool import Runner
+from pilotage.upstream import wire
+from pilotage.upstream.catalogue import Found
+from pilotage.upstream.link import Relay
+
+ROUNDS = 10
+"""How often a server may ask back within one call, where we put its questions to a client."""
+_ABILITIES = {
+    "elicitation/create": "elicitation",
+    "sampling/createMessage": "sampling",
+    "roots/list": "roots",
+}
+
+
+class Asks(Protocol):
+    """A connection: see connection.py."""
+
+    def ask(self, method: str, params: Mapping[str, Any], relay: Relay) -> Awaitable[bytes]: ...
+
+
+class _Result(msgspec.Struct):
+    """What of a result decides something; the rest is not looked at."""
+
+    isError: bool = False
+    resultType: str = "complete"
+    content: Any = ()
+    structuredContent: Any = msgspec.UNSET
+    inputRequests: Any = None
+    requestState: str | None = None
+
+
+_decode = msgspec.json.Decoder(_Result).decode
+
+
+def runner(connection: Asks, found: Found) -> Runner:
+    """What runs a tool of this connection's server."""
+    name = found.name
+
+    async def run(call: ToolCall, report: Report) -> ToolResult:
+        peer = call.peer
+        params: dict[str, Any] = {"name": name, "arguments": call.arguments}
+        if peer is not None:
+            params |= answered(peer)
+        headers = mcp_param_headers(found.headers, call.arguments) if found.headers else {}
+        relay = Relay(peer, report, headers)
+        for _ in range(ROUNDS):
+            try:
+                raw = await connection.ask("tools/call", params, relay)
+            except wire.RpcError as error:
+                return _refused(error)
+            except TimeoutError:
+                why = f"{call.tool} did not answer in time"
+                return ToolResult(Outcome.TIMED_OUT, error=why)
+            result = _read(call.tool, raw)
+            if result.resultType != "input_required" or not puts(peer):
+                return _judged(call.tool, found, raw, result, peer)
+            assert peer is not None
+            params |= await put(peer, result.inputRequests, result.requestState)
+        return ToolResult(Outcome.FAILED, error=f"{call.tool} asked back {ROUNDS} times")
+
+    return run
+
+
+def answered(peer: Peer) -> dict[str, Any]:
+    """The params by which a client of 2026-07-28 asks again, untouched."""
+    params: dict[str, Any] = {}
+    if peer.answers is not None:
+        params["inputResponses"] = peer.answers
+    if peer.state is not None:
+        params["requestState"] = peer.state
+    return params
+
+
+def puts(peer: Peer | None) -> bool:
+    """Is this a client that is asked in mid-call, since an answer that asks means nothing to it?"""
+    return peer is not None and not peer.modern and peer.ask is not None
+
+
+async def put(peer: Peer, requests: Any, state: str | None) -> dict[str, Any]:
+    """Put the questions of an input-required result to a client of the handshake eras. What it
+    refuses is raised."""
+    assert peer.ask is not None
+    answers = {}
+    for key, one in requests.items() if isinstance(requests, dict) else ():
+        method, params = one.get("method", ""), one.get("params") or {}
+        if _ABILITIES.get(method, method) not in wire.askable(peer.capabilities):
+            raise PilotageError(f"it asks for {method[:60]}, which this client does not do")
+        answers[key] = await peer.ask(method, params)
+    return {"inputResponses": answers, **({"requestState": state} if state is not None else {})}
+
+
+def _read(tool: str, raw: bytes) -> _Result:
+    try:
+        return _decode(raw)
+    except (msgspec.DecodeError, RecursionError) as error:
+        raise PilotageError(
+            f"the server of {tool} answered with no result of a tool: {error}"
+        ) from None
+
+
+def _refused(error: wire.RpcError) -> ToolResult:
+    """An error of the protocol, which a client of MCP gets as it is."""
+    return ToolResult(Outcome.FAILED, error=error.message[:2000], wire=b'"error":' + error.raw)
+
+
+def _judged(tool: str, found: Found, raw: bytes, result: _Result, peer: Peer | None) -> ToolResult:
+    passed = b'"result":' + raw
+    if result.resultType == "input_required":
+        return _asks_back(tool, result, passed, peer)
+    if result.resultType != "complete":
+        why = f"{tool} answered with {result.resultType[:40]!r}, which is not relayed"
+        return ToolResult(Outcome.FAILED, error=why)
+    value = _value(result)
+    if result.isError:
+        return ToolResult(Outcome.FAILED, value, error=_said(result), wire=passed)
+    broken = _broken_promise(tool, found, result)
+    if broken:
+        return ToolResult(Outcome.FAILED, error=broken, hint="tell who runs that server")
+    return ToolResult(Outcome.SUCCEEDED, value, wire=passed)
+
+
+def _asks_back(tool: str, result: _Result, passed: bytes, peer: Peer | None) -> ToolResult:
+    """It has not run: it wants to know something first, from a client that can be asked."""
+    if peer is None or not peer.modern:
+        why = f"{tool} asks back, and whoever called cannot be asked"
+        return ToolResult(
+            Outcome.FAILED, error=why, hint="call it from an MCP client that can elicit"
+        )
+    requests = result.inputRequests if isinstance(result.inputRequests, dict) else {}
+    for one in requests.values():
+        method = one.get("method", "") if isinstance(one, dict) else ""
+        if _ABILITIES.get(method, method) not in wire.askable(peer.capabilities):
+            why = f"{tool} asks for {method[:60]}, which this client did not offer"
+            return ToolResult(Outcome.FAILED, error=why)
+    return ToolResult(Outcome.SKIPPED, error=f"{tool} asks back before it runs", wire=passed)
+
+
+def _value(result: _Result) -> dict[str, Any]:
+    """The result as one JSON object, for whoever does not speak MCP."""
+    structured = result.structuredContent
+    content = result.content if isinstance(result.content, list) else []
+    value: dict[str, Any] = {}
+    if isinstance(structured, dict):
+        value = dict(structured)
+    elif structured is not msgspec.UNSET:
+        value = {"result": structured}
+    plain = all(isinstance(block, dict) and block.get("type") == "text" for block in content)
+    if not value or not plain:
+        value.setdefault("content", content)
+    return value
+
+
+def _said(result: _Result) -> str:
+    texts = [
+        str(block.get("text", ""))
+        for block in (result.content if isinstance(result.content, list) else [])
+        if isinstance(block, dict) and block.get("type") == "text"
+    ]
+    return "\n".join(texts)[:4000] or "it failed and did not say why"
+
+
+def _broken_promise(tool: str, found: Found, result: _Result) -> str:
+    """What of its output schema a result does not keep, "" if all is well."""
+    if found.promised is None:
+        return ""
+    if result.structuredContent is msgspec.UNSET:
+        return f"{tool} promised a structured result and sent none"
+    wrong = found.promised.wrong(result.structuredContent)
+    return f"{tool} did not keep its output schema: {wrong[:500]}" if wrong else ""

@@ -1,0 +1,102 @@
+"""2026-07-28: every request stands for itself, and its answer is passed on as it came."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Mapping
+from typing import Any
+
+from mcp.shared.inbound import NAME_BEARING_METHODS, encode_header_value
+
+from pilotage.domain.call import silent
+from pilotage.upstream import wire
+from pilotage.upstream.exchange import Broken, Http
+from pilotage.upstream.link import NOBODY, Heard, Offer, Relay, Wanted, params_of
+
+
+class Modern:
+    """A link without a session: nothing is kept but the pool of connections."""
+
+    bound = False
+
+    def __init__(self, http: Http) -> None:
+        self._http = http
+        self._ids = itertools.count(1)
+
+    async def open(self) -> Offer:
+        """Ask what the server is. RpcError or Refused: it does not speak this era."""
+        said = wire.document(self._http.who, await self.ask("server/discover", {}, NOBODY))
+        if wire.MODERN not in (said.get("supportedVersions") or ()):
+            raise wire.RpcError(
+                self._http.who, b'{"code":-32022,"message":"it does not speak 2026-07-28"}'
+            )
+        meta = said.get("_meta") or {}
+        return Offer(
+            wire.MODERN,
+            said.get("capabilities") or {},
+            meta.get(wire.SERVER_KEY) or {},
+            str(said.get("instructions") or ""),
+        )
+
+    async def ask(self, method: str, params: Mapping[str, Any], relay: Relay) -> bytes:
+        """One exchange. Cancelling closes its connection, which is how this era cancels."""
+        id = next(self._ids)
+        body = wire.encode(
+            {"jsonrpc": "2.0", "id": id, "method": method, "params": _params(id, params, relay)}
+        )
+        headers = {**_headers(method, params), **relay.headers}
+        try:
+            answer, _ = await self._http.post(
+                body, headers, lambda message: relay.heard(id, message)
+            )
+        except Broken:
+            answer = None
+        if answer is None:
+            raise wire.Lost(f"{self._http.who} broke off before its answer")
+        return wire.result(self._http.who, answer)
+
+    async def listen(self, wanted: Wanted, heard: Heard) -> None:
+        """subscriptions/listen, whose response is the stream."""
+        given: dict[str, Any] = {
+            "toolsListChanged": wanted.tools,
+            "promptsListChanged": wanted.prompts,
+            "resourcesListChanged": wanted.resources,
+        }
+        notifications = {name: True for name, wants in given.items() if wants}
+        if wanted.uris:
+            notifications["resourceSubscriptions"] = sorted(wanted.uris)  # type: ignore[assignment]
+        id, method = f"listen-{next(self._ids)}", "subscriptions/listen"
+        params = _params(id, {"notifications": notifications}, NOBODY)
+        body = wire.encode({"jsonrpc": "2.0", "id": id, "method": method, "params": params})
+        stream = await self._http.listen("POST", _headers(method, {}), body)
+        try:
+            async for message in stream:
+                if message.error:
+                    raise wire.RpcError(self._http.who, bytes(message.error))
+                if message.method is None:
+                    return
+                heard(message.method, params_of(message))
+        finally:
+            await stream.close()
+
+    async def close(self) -> None:
+        """There is nothing to close: connections are the pool's."""
+
+
+def _params(id: int | str, params: Mapping[str, Any], relay: Relay) -> dict[str, Any]:
+    """The params with the envelope of this era: who asks is us, able to do what the client is."""
+    meta = wire.travelling(relay.peer.meta) if relay.peer is not None else {}
+    meta[wire.VERSION_KEY] = wire.MODERN
+    meta[wire.INFO_KEY] = wire.INFO
+    meta[wire.CAPABILITIES_KEY] = relay.capabilities
+    if relay.report is not silent:
+        meta["progressToken"] = id
+    return {**params, "_meta": meta}
+
+
+def _headers(method: str, params: Mapping[str, Any]) -> dict[str, str]:
+    headers = {"MCP-Protocol-Version": wire.MODERN, "Mcp-Method": method}
+    key = NAME_BEARING_METHODS.get(method)
+    if key is not None:
+        headers["Mcp-Name"] = encode_header_value(str(params.get(key, "")))
+    return headers
