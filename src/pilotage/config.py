@@ -71,6 +71,19 @@ SETTINGS: tuple[Setting, ...] = (
     ),
     Setting("scan.network", "PILOTAGE_SCAN_NETWORK", False, "fetch images from their registry"),
     Setting(
+        "egress.allow",
+        "PILOTAGE_EGRESS_ALLOW",
+        "",
+        "hosts (host, host:port, *.domain) and networks (CIDR) that tools may call though they are "
+        "inside or speak plain http; a list",
+    ),
+    Setting(
+        "plugins",
+        "PILOTAGE_PLUGINS",
+        "",
+        "packages, or their entry points, whose tools are offered (group pilotage.tools); a list",
+    ),
+    Setting(
         "tests.unsandboxed",
         "PILOTAGE_TESTS_UNSANDBOXED",
         False,
@@ -106,6 +119,10 @@ class Settings:
 
     def flag(self, key: str) -> bool:
         return bool(self.values[key])
+
+    def words(self, key: str) -> tuple[str, ...]:
+        """A setting that is a list: parted by commas or spaces, or a YAML list in the file."""
+        return tuple(str(self.values[key]).replace(",", " ").split())
 
 
 def read(
@@ -216,7 +233,7 @@ def _checked(setting: Setting, value: Any, source: str) -> str | int | bool:
         if not (setting.low or 0) <= number <= (setting.high or number):
             raise BadInput(f"{where} is {number}", f"{setting.low} to {setting.high}")
         return number
-    text = str(value)
+    text = " ".join(map(str, value)) if isinstance(value, list) else str(value)
     if setting.choices and text not in setting.choices:
         raise BadInput(f"{where} is {text!r}", "one of " + ", ".join(setting.choices))
     return text
