@@ -19,6 +19,7 @@ from pilotage.config import Settings
 from pilotage.domain.call import Principal, Report, ToolCall, ToolResult, silent
 from pilotage.domain.errors import Denied
 from pilotage.domain.ids import new_id
+from pilotage.pipeline.access import RunAccess
 from pilotage.pipeline.catalogue import Known, Wrong
 from pilotage.pipeline.runs import Runs, Terms
 from pilotage.policy import policy
@@ -79,11 +80,18 @@ class App:
             self._current,
             self.audit.note,
         )
+        self.run_access = RunAccess(
+            self.runs,
+            lambda by, action: self.policy.may(by, action),
+            lambda who, why: self.audit.refuse(new_id(), "", who, "run", why),
+            self._current,
+        )
         self._join(_tools(self.services) if tools is None else tools)
 
     def _join(self, tools: Iterable[Definition]) -> None:
         """Make the engines, then bind each tool to them."""
         self.services[Runs] = self.runs
+        self.services[RunAccess] = self.run_access
         for definition in tools:
             self.registry.add(definition.bind(self.services))
 

@@ -17,9 +17,9 @@ from pilotage.domain.errors import BadInput
 from pilotage.domain.run import Run, RunState
 from pilotage.domain.text import visible
 from pilotage.pipeline.tell import Teller
+from pilotage.pipeline.told import result
 from pilotage.tool.answer import answer
 from pilotage.tool.roots import roots
-from pilotage.tools.pipeline_orchestrator import result
 
 Act = Callable[[App, str, argparse.Namespace], Awaitable[int]]
 
@@ -64,7 +64,7 @@ async def _run(arguments: argparse.Namespace, settings: config.Settings) -> int:
         act, _ = _VERBS[arguments.what]
         return await act(app, app.runs.find(arguments.run), arguments)
     finally:
-        await app.runs.close()
+        await app.leave()
         app.close()
 
 

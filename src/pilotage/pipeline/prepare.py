@@ -32,6 +32,15 @@ class Given:
     timeout: float | None = None
 
 
+def github(context: Mapping[str, Any]) -> dict[str, Any]:
+    """What `${{ github.* }}` reads; the article's Jenkins client names two things otherwise."""
+    known = dict(context)
+    for ours, theirs in (("sha", "git_commit"), ("ref", "git_branch")):
+        if not known.get(ours) and known.get(theirs):
+            known[ours] = known[theirs]
+    return known
+
+
 def prepared(
     pipeline: Pipeline,
     inputs: Mapping[str, Any],

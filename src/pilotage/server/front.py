@@ -18,7 +18,9 @@ from pilotage.server.http import (
     Scope,
     Send,
     a_bug,
+    read_body,
     read_head,
+    replay,
     send_refusal,
 )
 from pilotage.server.metrics import Metrics
@@ -67,6 +69,8 @@ class Front:
                 await self._protocol.serve(scope, head, by, receive, send)
             else:
                 scope[BY] = by
+                if scope["method"] != "GET":
+                    receive = replay(await read_body(head, receive), receive)
                 await self._management(scope, receive, send)
         except PilotageError as error:
             await send_refusal(send, self._recorded(path, error))

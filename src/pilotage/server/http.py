@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import re
-from collections.abc import Awaitable, Callable, MutableMapping
+from collections.abc import Awaitable, Callable, Mapping, MutableMapping
 from typing import Any
 
 import msgspec
@@ -35,6 +35,14 @@ class Refused(PilotageError):
     def __init__(self, status: int, what: str, hint: str = "") -> None:
         super().__init__(what, hint)
         self.status = status
+
+
+class Detailed(PilotageError):
+    """Says more than a sentence: `details` stand beside it in the answer."""
+
+    def __init__(self, status: int, what: str, hint: str, details: Mapping[str, Any]) -> None:
+        super().__init__(what, hint)
+        self.status, self.details = status, details
 
 
 class Gone(Exception):
@@ -110,7 +118,23 @@ def refusal(error: PilotageError) -> dict[str, Any]:
     body: dict[str, Any] = {"success": False, "error": error.what}
     if error.hint:
         body["hint"] = error.hint
+    if isinstance(error, Detailed):
+        body.update(error.details)
     return body
+
+
+def replay(body: bytes, receive: Receive) -> Receive:
+    """A request whose body was read already."""
+    first = True
+
+    async def again() -> Any:
+        nonlocal first
+        if first:
+            first = False
+            return {"type": "http.request", "body": body, "more_body": False}
+        return await receive()
+
+    return again
 
 
 def a_bug(error: Exception) -> PilotageError:

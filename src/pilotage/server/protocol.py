@@ -27,7 +27,7 @@ from pilotage.domain.call import Answer, Principal, Progress, Report, ToolCall, 
 from pilotage.domain.errors import NotFound, PilotageError
 from pilotage.domain.ids import new_id
 from pilotage.server import described
-from pilotage.server.http import BY, Head, Receive, Scope, Send, read_body
+from pilotage.server.http import BY, Head, Receive, Scope, Send, read_body, replay
 
 logger = logging.getLogger(__name__)
 TELL_SECONDS = 5.0
@@ -85,7 +85,7 @@ class Protocol:
         scope["user"] = self._user(by)
         if scope["method"] == "POST":
             body = await read_body(head, receive)
-            receive = _replay(body, receive)
+            receive = replay(body, receive)
         await self._http.asgi_app(scope, receive, send)
 
     @asynccontextmanager
@@ -241,17 +241,3 @@ class Protocol:
                 logger.warning("a client did not take tools/list_changed")
 
         await asyncio.gather(*map(tell, tuple(self._connections)))
-
-
-def _replay(body: bytes, receive: Receive) -> Receive:
-    """A request whose body was read already."""
-    first = True
-
-    async def again() -> Any:
-        nonlocal first
-        if first:
-            first = False
-            return {"type": "http.request", "body": body, "more_body": False}
-        return await receive()
-
-    return again

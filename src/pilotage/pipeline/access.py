@@ -1,0 +1,76 @@
+"""Who may see a run, and say what to it: the one answer for REST and for tools.
+
+Whoever started a run sees it, cancels it and tries it again. Anybody else needs runs:read to know
+that it is there at all, and runs:approve to say anything. To approve or reject always needs
+runs:approve.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from pilotage.domain.call import Principal
+from pilotage.domain.errors import Denied, NotFound
+from pilotage.domain.run import RunState, RunSummary
+from pilotage.pipeline.runs import Runs
+from pilotage.store.runs import ANY, Wanted
+
+READ, WRITE, APPROVE = "runs:read", "runs:write", "runs:approve"
+
+
+class RunAccess:
+    """`may` asks the policy; `refuse` records who was turned away (principal, why); `current`
+    gives a principal's rights of now, or raises Denied."""
+
+    def __init__(
+        self,
+        runs: Runs,
+        may: Callable[[Principal, str], bool],
+        refuse: Callable[[str, str], None],
+        current: Callable[[Principal], Principal],
+    ) -> None:
+        self.runs, self._may, self._refuse, self._current = runs, may, refuse, current
+
+    def check(self, by: Principal, action: str) -> None:
+        """Denied, and on record, where no role of theirs allows it."""
+        if not self._may(by, action):
+            why = f"no role of {by.name} allows {action}"
+            self._refuse(by.name, why)
+            raise Denied(why, "roles.yaml: manage")
+
+    def seen(self, run: str, by: Principal) -> RunSummary:
+        """The run; NotFound where it is not there, and the same where it is not theirs to see."""
+        found = self.runs.summary(run)
+        if found.principal != by.name and not self._may(by, READ):
+            self._refuse(by.name, f"run {run} of {found.principal} was asked for")
+            raise NotFound(f"there is no run {run}", "pilotage runs list")
+        return found
+
+    def still(self, run: str, by: Principal) -> None:
+        """For who has been looking at it for a while: raises where it is not theirs any more."""
+        self.seen(run, self._current(by))
+
+    def spoken_to(self, run: str, by: Principal, verb: str) -> RunSummary:
+        """The same for who wants to `approve`, `reject`, `resume` or `cancel` it."""
+        found = self.seen(run, by)
+        own = found.principal == by.name and verb in ("cancel", "resume")
+        if not own:
+            self.check(by, APPROVE)
+        elif verb == "resume":
+            self.check(by, APPROVE if self._may(by, APPROVE) else WRITE)
+        return found
+
+    def listed(
+        self,
+        by: Principal,
+        limit: int,
+        before: str | None = None,
+        state: RunState | None = None,
+        wanted: Wanted = ANY,
+    ) -> list[RunSummary]:
+        """The newest first, of those that are theirs to see."""
+        if not self._may(by, READ):
+            if wanted.principal not in (None, by.name):
+                return []
+            wanted = Wanted(wanted.pipeline, by.name, wanted.begins)
+        return self.runs.newest(limit, before, state, wanted)

@@ -1,0 +1,241 @@
+"""Runs of pipelines: start, look at, and say what a person has to."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated, Any
+
+from fastapi import FastAPI, Header, Query, Request, Response
+from pydantic import BaseModel, ConfigDict, Field
+
+from pilotage.app import App
+from pilotage.domain.call import Principal
+from pilotage.domain.errors import BadInput
+from pilotage.domain.pipeline import Level, Pipeline
+from pilotage.domain.run import RunState, RunSummary
+from pilotage.pipeline import lint, load, told
+from pilotage.pipeline.prepare import Given, github
+from pilotage.server.http import BY, Detailed
+from pilotage.server.routes.permission import may
+from pilotage.store.runs import Wanted
+from pilotage.tool.answer import answer
+
+KEY = r"^[\x21-\x7e][\x20-\x7e]{0,254}$"
+Limit = Annotated[int, Query(ge=1, le=1000)]
+Refusals = dict[int | str, dict[str, Any]]
+
+
+class Start(BaseModel):
+    """A pipeline file as text (YAML) or as an object, and what its run is given: `inputs` for its
+    inputs, `context` for `${{ github.* }}`, `environment` for `${{ env.* }}` (only the names that
+    it reads are kept). `timeout` in seconds can only shorten the server's own."""
+
+    model_config = ConfigDict(extra="forbid")
+    pipeline: str | dict[str, Any]
+    inputs: dict[str, Any] = Field(default_factory=dict)
+    context: dict[str, Any] = Field(default_factory=dict)
+    environment: dict[str, str] = Field(default_factory=dict)
+    timeout: float | None = Field(default=None, gt=0, le=86_400)
+
+
+class Said(BaseModel):
+    """Why, kept with the run and in the audit; which step, where more than one waits."""
+
+    model_config = ConfigDict(extra="forbid")
+    reason: str = Field(default="", max_length=2_000)
+    step: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class RunList:
+    """The newest first; `next` pages back as `before`, null at the end. Times are Unix
+    microseconds."""
+
+    runs: list[RunSummary]
+    next: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class StepView:
+    """`well`: what needs it may start. `seconds` of its last attempt."""
+
+    name: str
+    tool: str
+    state: str
+    outcome: str | None
+    well: bool
+    attempt: int
+    seconds: float
+    outputs: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class RunView:
+    """How a run stands after event `seq`. `success` is true for one that succeeded; `waiting` names
+    the steps that a person decides about, `error` and `why` say what is wrong, `hint` the mend.
+    `driven`: some process works on it. `results` of the steps are there where they were asked for.
+    """
+
+    run: str
+    pipeline: str
+    state: RunState
+    success: bool
+    outcome: str
+    principal: str
+    created: int
+    changed: int
+    seq: int
+    driven: bool
+    why: str
+    steps: list[StepView]
+    variables: dict[str, str]
+    inputs: dict[str, Any]
+    github: dict[str, Any]
+    plan: dict[str, Any]
+    waiting: list[str] | None = None
+    error: str | None = None
+    hint: str | None = None
+    results: dict[str, Any] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """An answer that says no. `problems` are all that lint has found."""
+
+    success: bool
+    error: str
+    hint: str | None = None
+    problems: list[dict[str, Any]] | None = None
+
+
+def refusals(*more: int) -> Refusals:
+    """The answers that say no, for the description of a route."""
+    why = {
+        400: "the arguments do not fit", 401: "no valid key", 403: "the policy says no",
+        404: "there is no such run, or it is not yours to see", 409: "it has moved on",
+        422: "lint names all that is wrong with the pipeline", 429: "a queue is full",
+    }  # fmt: skip
+    return {code: {"model": Refusal, "description": why[code]} for code in (401, 403, *more)}
+
+
+def view(app: App, run: str, *, results: bool = False) -> dict[str, Any]:
+    """How a run stands now (a RunView), without known secrets."""
+    plan, stands = app.runs.show(run)
+    body = {
+        **answer(told.result(plan, stands)),
+        **told.beside(plan, stands, results=results),
+        "driven": app.runs.owner(run) is not None,
+    }
+    shown: dict[str, Any] = app.redactor.result(body)
+    return shown
+
+
+def add(api: FastAPI, app: App) -> None:
+    access = app.run_access
+
+    @api.post(
+        "/api/v2/runs",
+        tags=["runs"],
+        status_code=201,
+        response_model=None,
+        responses={201: {"model": RunView}, **refusals(400, 409, 422, 429)},
+        dependencies=[may(app, "runs:write")],
+    )
+    async def start_run(
+        body: Start,
+        request: Request,
+        response: Response,
+        key: Annotated[str | None, Header(alias="Idempotency-Key", pattern=KEY)] = None,
+    ) -> dict[str, Any]:
+        """Start a run; it goes on whether or not the client stays. The same Idempotency-Key of the
+        same principal is the same run again; with another pipeline or other inputs it is a 409."""
+        pipeline = _pipeline(app, body.pipeline)
+        given = Given(body.inputs, github(body.context), body.environment, key, body.timeout)
+        run = await app.runs.start(pipeline, given, request.scope[BY])
+        response.headers["Location"] = f"/api/v2/runs/{run}"
+        return view(app, run)
+
+    @api.get("/api/v2/runs", tags=["runs"], responses=refusals(400))
+    def list_runs(
+        request: Request,
+        limit: Limit = 100,
+        before: str | None = None,
+        state: RunState | None = None,
+        pipeline: str | None = None,
+        principal: str | None = None,
+        begins: Annotated[str | None, Query(description="how the id begins")] = None,
+    ) -> RunList:
+        """Runs, the newest first: all with runs:read, else those that who asks has started."""
+        wanted = Wanted(pipeline, principal, begins.upper() if begins else None)
+        found = access.listed(request.scope[BY], limit, before, state, wanted)
+        return RunList(found, found[-1].id if len(found) == limit else None)
+
+    @api.get(
+        "/api/v2/runs/{run}",
+        tags=["runs"],
+        response_model=None,
+        responses={200: {"model": RunView}, **refusals(404)},
+    )
+    def one_run(run: str, request: Request, results: bool = False) -> dict[str, Any]:
+        """How a run stands: its plan, its steps, what it waits for and why; with `results=true`,
+        what its steps have answered."""
+        access.seen(run, request.scope[BY])
+        return view(app, run, results=results)
+
+    for verb, summary in VERBS.items():
+        _add_verb(api, app, verb, summary)
+
+
+VERBS = {
+    "cancel": "End it: what runs is stopped with all its processes, what has not begun is skipped.",
+    "approve": "Take a step that waits as it is: what needs it may start.",
+    "reject": "Give a step that waits up: what needs it does not run, and the run fails.",
+    "resume": "Go on from where it stopped: what failed, was skipped or waits is tried again.",
+}
+
+
+def _add_verb(api: FastAPI, app: App, verb: str, summary: str) -> None:
+    @api.post(
+        f"/api/v2/runs/{{run}}/{verb}",
+        tags=["runs"],
+        operation_id=f"{verb}_run",
+        name=f"{verb} run",
+        description=summary,
+        response_model=None,
+        responses={200: {"model": RunView}, **refusals(400, 404, 409)},
+    )
+    async def say(run: str, request: Request, body: Said | None = None) -> dict[str, Any]:
+        said = body or Said()
+        by: Principal = request.scope[BY]
+        app.run_access.spoken_to(run, by, verb)
+        if verb == "cancel":
+            if said.step is not None:
+                raise BadInput("a run is cancelled whole", "leave `step` out")
+            after = await app.runs.cancel(run, by, said.reason)
+        else:
+            after = await getattr(app.runs, verb)(run, by, said.step, said.reason)
+        # What follows may have happened already: `seq` is where to listen from.
+        return {**view(app, run), "seq": after.seq}
+
+
+def _pipeline(app: App, given: str | dict[str, Any]) -> Pipeline:
+    """Linted against the tools of here. A tool that is not here is an error at this door."""
+    document = load.document(given) if isinstance(given, str) else load.Document(given)
+    linted = lint.lint(document, app.runs.tools)
+    missing = linted.pipeline is not None and any(
+        step.tool not in app.runs.tools for step in linted.pipeline.steps
+    )
+    if linted.pipeline is not None and not missing:
+        return linted.pipeline
+    problems = [
+        {"level": p.level.value, "what": p.what, "hint": p.hint, "path": p.path,
+         "line": p.line, "column": p.column}
+        for p in linted.problems
+    ]  # fmt: skip
+    first = next((p for p in linted.problems if p.level is Level.ERROR), linted.problems[0])
+    more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
+    where = f"{first.path}: " if first.path else ""
+    raise Detailed(
+        422, f"{where}{first.what}{more}", first.hint or "`problems` names each",
+        {"problems": problems},
+    )  # fmt: skip
