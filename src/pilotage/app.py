@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import getpass
+import logging
 import tempfile
 import time
 from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
@@ -12,17 +13,18 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from pilotage import shelf
+from pilotage import config, shelf
 from pilotage.audit.checkpoint import Checkpoints
 from pilotage.audit.log import AuditLog
 from pilotage.config import Settings
 from pilotage.domain.call import Principal, Report, ToolCall, ToolResult, silent
-from pilotage.domain.errors import Denied
+from pilotage.domain.errors import Denied, PilotageError
 from pilotage.domain.ids import new_id
 from pilotage.pipeline.access import RunAccess
 from pilotage.pipeline.catalogue import Known, Wrong
 from pilotage.pipeline.runs import Runs, Terms
 from pilotage.policy import policy
+from pilotage.policy.reload import Reload
 from pilotage.scan.control import Controls
 from pilotage.scan.environment import Environments
 from pilotage.scan.orchestrate import Scans
@@ -30,15 +32,23 @@ from pilotage.scan.report import Format, Formats
 from pilotage.scan.scanner import Scanner
 from pilotage.store.database import Database
 from pilotage.store.keys import Keys
+from pilotage.tool.approvals import Approvals
 from pilotage.tool.gateway import Gateway
 from pilotage.tool.pin import Pins
 from pilotage.tool.redact import Redactor
-from pilotage.tool.registry import Registry
+from pilotage.tool.registry import Entry, Registry
 from pilotage.tool.roots import Roots
 from pilotage.tool.roots import roots as make_roots
-from pilotage.tool.tool import Definition
+from pilotage.tool.tool import Definition, Tool
 from pilotage.tools.security_scanner import scanner_tool
+from pilotage.upstream.builtin import Builtins
+from pilotage.upstream.egress import Egress
+from pilotage.upstream.http_tool import HttpTools
+from pilotage.upstream.registrations import Registrations
+from pilotage.upstream.secrets import Secrets
+from pilotage.upstream.session import Outgoing
 
+logger = logging.getLogger(__name__)
 FOLLOW_SECONDS = 1.0
 
 
@@ -56,10 +66,21 @@ class App:
         self.audit = AuditLog(self.database, self.checkpoints)
         self.keys = Keys(self.database, self.audit.note)
         self.policy = policy.load(settings.roles_file, settings.rules_file)
+        self._reload = Reload(self.policy, config.policy_files(settings.home), self._policy_changed)
         self.redactor = Redactor()
         self.pins = Pins(self.database, self.audit.note)
         self.registry = Registry(guard=self.pins.guard)
-        self.gateway = Gateway(self.registry, self.policy, self.audit, self.redactor)
+        self.approvals = Approvals(
+            self.database,
+            self.audit.note,
+            self.policy.may,
+            self.redactor,
+            expire=settings.number("approvals.expire"),
+            own=settings.flag("approvals.own"),
+        )
+        self.gateway = Gateway(
+            self.registry, self.policy, self.approvals, self.audit, self.redactor
+        )
         self.services: dict[type, object] = {
             Scans: _scans(settings),
             Formats: Formats(lambda: shelf.parts("pilotage.formats", Format)),
@@ -86,7 +107,19 @@ class App:
             lambda who, why: self.audit.refuse(new_id(), "", who, "run", why),
             self._current,
         )
+        self.secrets = Secrets(settings.home / "secrets.yaml", self.redactor)
+        self.outgoing = Outgoing(
+            Egress(settings.words("egress.allow")), authority=settings.authority
+        )
+        self.registrations = Registrations(
+            self.database,
+            self.registry,
+            self.pins,
+            lambda by, action: self.policy.may(by, action),
+            self.audit.note,
+        )
         self._join(_tools(self.services) if tools is None else tools)
+        self._take_in()
 
     def _join(self, tools: Iterable[Definition]) -> None:
         """Make the engines, then bind each tool to them."""
@@ -94,6 +127,20 @@ class App:
         self.services[RunAccess] = self.run_access
         for definition in tools:
             self.registry.add(definition.bind(self.services))
+
+    def _take_in(self) -> None:
+        """Plugins that are named, then what others registered: in the registry before anybody is
+        answered."""
+        named = self.settings.words("plugins")
+        for definition in shelf.plugins("pilotage.tools", named, Definition).values():
+            self.registry.add(definition.bind(self.services))
+        house = dict(self.registry.all)
+        self.registrations.add("builtin", Builtins(lambda name: _tool(house.get(name))))
+        self.registrations.add("http", HttpTools(self.outgoing, self.secrets))
+        self.registrations.load()
+
+    def _policy_changed(self, event: str, words: Mapping[str, Any]) -> None:
+        self.audit.note(event, self.policy.version, Principal("pilotage", frozenset()), words)
 
     def _current(self, by: Principal) -> Principal:
         """Who started a run, with the rights of today: a key may have been revoked since."""
@@ -120,12 +167,18 @@ class App:
 
     @contextlib.asynccontextmanager
     async def following(self) -> AsyncIterator[None]:
-        """While this is open, what other processes decide about tools counts here, 1 s later."""
+        """While this is open, what other processes decide about tools, and what is written into
+        the policy's files, counts here, 1 to 2 s later."""
 
         async def follow() -> None:
             while True:
                 if self.pins.refresh():
                     self.registry.recheck()
+                self._reload.look()
+                try:
+                    await self.registrations.refresh()
+                except PilotageError as error:
+                    logger.error("registered tools could not be read: %s", error)
                 await asyncio.sleep(FOLLOW_SECONDS)
 
         task = asyncio.create_task(follow())
@@ -133,6 +186,11 @@ class App:
             yield
         finally:
             task.cancel()
+
+    async def leave(self) -> None:
+        """End what runs in this event loop: runs that are driven here, then connections."""
+        await self.runs.close()
+        await self.outgoing.close()
 
     def close(self) -> None:
         """Write what is queued, then sign it. Runs that are driven here are let go."""
@@ -163,6 +221,10 @@ class Tools(Mapping[str, Known]):
 
     def __len__(self) -> int:
         return len(self._registry.entries)
+
+
+def _tool(entry: Entry | None) -> Tool | None:
+    return None if entry is None else entry.tool
 
 
 def _scans(settings: Settings) -> Scans:

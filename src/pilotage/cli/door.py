@@ -55,6 +55,7 @@ async def open_door(settings: Settings, roots: Roots) -> AsyncIterator[Door]:
     try:
         yield Door(app, None)
     finally:
+        await app.leave()
         app.close()
 
 

@@ -82,7 +82,7 @@ async def _run(
         with terminal.progress() as report:
             answer = await _call(door, asked, arguments.key, report)
         if door.app is not None:
-            await door.app.runs.close()
+            await door.app.leave()
     if answer is None:
         print("interrupted; the run goes on at the server", file=sys.stderr)
         return INTERRUPTED

@@ -42,7 +42,7 @@ class Front:
         self.metrics = Metrics(app.gateway)
         self.stopping = False
         self._access = access
-        self._runs = app.runs
+        self._runs, self._leave = app.runs, app.leave
         self._calls = Calls(app.gateway, app.registry)
         self._protocol = Protocol(app, local)
         self._management = management.make(app, self.metrics, lambda: self.stopping)
@@ -104,7 +104,7 @@ class Front:
             shutdown = asyncio.ensure_future(receive())
             end = asyncio.ensure_future(self._end.wait())
             await asyncio.wait({shutdown, end}, return_when=asyncio.FIRST_COMPLETED)
-        await self._runs.close()
+        await self._leave()
         self._ended.set()
         end.cancel()
         await shutdown

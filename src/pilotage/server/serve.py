@@ -191,7 +191,7 @@ async def _stdio(app: App) -> None:
     async def leave() -> None:
         """The thread that reads standard input cannot be interrupted, so leave without it."""
         await protocol.stop()
-        await app.runs.close()
+        await app.leave()
         app.close()
         sys.stderr.flush()
         os._exit(0)
@@ -204,4 +204,4 @@ async def _stdio(app: App) -> None:
     with contextlib.suppress(BrokenPipeError):
         await protocol.serve_stdio()
     await protocol.stop()
-    await app.runs.close()
+    await app.leave()
