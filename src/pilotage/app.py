@@ -107,17 +107,6 @@ class App:
             lambda who, why: self.audit.refuse(new_id(), "", who, "run", why),
             self._current,
         )
-        self.secrets = Secrets(settings.home / "secrets.yaml", self.redactor)
-        self.outgoing = Outgoing(
-            Egress(settings.words("egress.allow")), authority=settings.authority
-        )
-        self.registrations = Registrations(
-            self.database,
-            self.registry,
-            self.pins,
-            lambda by, action: self.policy.may(by, action),
-            self.audit.note,
-        )
         self._join(_tools(self.services) if tools is None else tools)
         self._take_in()
 
@@ -131,7 +120,18 @@ class App:
     def _take_in(self) -> None:
         """Plugins that are named, then what others registered: in the registry before anybody is
         answered."""
-        named = self.settings.words("plugins")
+        settings = self.settings
+        self.secrets = Secrets(settings.home / "secrets.yaml", self.redactor)
+        egress = Egress(settings.words("egress.allow"))
+        self.outgoing = Outgoing(egress, authority=settings.authority)
+        self.registrations = Registrations(
+            self.database,
+            self.registry,
+            self.pins,
+            lambda by, action: self.policy.may(by, action),
+            self.audit.note,
+        )
+        named = settings.words("plugins")
         for definition in shelf.plugins("pilotage.tools", named, Definition).values():
             self.registry.add(definition.bind(self.services))
         house = dict(self.registry.all)
