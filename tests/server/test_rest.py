@@ -86,7 +86,7 @@ async def test_without_a_good_key_nothing_runs_and_the_audit_knows(
     [
         (("viewer",), ("*",), "echo", "no rule lets"),
         (("developer",), ("*",), "wreck", "no rule lets"),
-        (("admin",), ("*",), "wreck", "ask"),
+        (("admin",), ("*",), "wreck", "waits for a person"),
         (("developer",), ("no*",), "echo", "may call no* only"),
     ],
 )

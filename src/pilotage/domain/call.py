@@ -73,8 +73,8 @@ class ToolCall:
     """One request to run one tool. `via` is the door: rest, mcp, cli or step.
 
     `idempotency_key` is the same for each attempt at the same piece of work.
-    `timeout` is in seconds and can only shorten the tool's own. `approval` is the id of the approval
-    that the caller names; `patience` is how many seconds it waits for one.
+    `timeout` is in seconds and can only shorten the tool's own. `approval` is the id of the
+    approval that the caller names.
     """
 
     id: str
@@ -87,7 +87,6 @@ class ToolCall:
     step: str | None = None
     timeout: float | None = None
     approval: str | None = None
-    patience: float = 0
     peer: Peer | None = None
 
 
@@ -123,8 +122,8 @@ class Answer(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """The policy's answer, the rule that fired, and why in a sentence. `needed` persons must approve
-    where it asks; `policy` is the version of the policy that says so."""
+    """The policy's answer, the rule that fired, and why in a sentence. `needed` persons must
+    approve where it asks; `policy` is the version of the policy that says so."""
 
     answer: Answer
     rule: str

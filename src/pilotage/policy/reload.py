@@ -3,71 +3,47 @@
 from __future__ import annotations
 
 import logging
-import threading
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 from pilotage.domain.errors import PilotageError
-from pilotage.policy.policy import Policy, Rules
+from pilotage.policy.policy import Policy, load_rules
 
 logger = logging.getLogger(__name__)
-LOOK_SECONDS = 1.0
 Stamp = tuple[tuple[int, int, int] | None, ...]
-Tell = Callable[[str, str, Mapping[str, Any]], None]
-"""Takes an event (policy.changed, policy.broken), the version that counts now, and the words."""
+Tell = Callable[[str, Mapping[str, Any]], None]
+"""Takes an event, policy.changed or policy.broken, and what is to be said of it."""
 
 
 class Reload:
-    """`load` reads the files; `tell` records what became of a change."""
+    """`files` are the roles and the rules in Cedar; either may come and go."""
 
-    def __init__(
-        self, policy: Policy, files: tuple[Path, ...], load: Callable[[], Rules], tell: Tell
-    ) -> None:
-        self._policy, self._files, self._load, self._tell = policy, files, load, tell
+    def __init__(self, policy: Policy, files: tuple[Path, Path], tell: Tell) -> None:
+        self._policy, self._files, self._tell = policy, files, tell
         self._taken = self._last = self._stamp()
 
     def look(self) -> None:
         """Take files that have changed and then stood still from one look to the next: half a file
-        may read well and say something else."""
+        may read well and say something else. To be called once a second, not more often."""
         stamp = self._stamp()
         still, self._last = stamp == self._last, stamp
         if stamp == self._taken or not still:
             return
+        before = self._policy.version
         try:
-            rules = self._load()
+            roles, rules = (file if file.exists() else None for file in self._files)
+            new = load_rules(roles, rules)
         except PilotageError as error:
             logger.error("the policy stays as it was: %s", error)
-            self._tell("policy.broken", self._policy.version, {"error": str(error)})
+            self._tell("policy.broken", {"error": str(error)})
         else:
             if self._stamp() != stamp:
                 return
-            before = self._policy.version
-            self._policy.take(rules)
-            logger.info("the policy is now version %s", rules.version)
-            self._tell("policy.changed", rules.version, {"before": before})
+            self._policy.take(new)
+            logger.info("the policy is now version %s", new.version)
+            self._tell("policy.changed", {"before": before, "after": new.version})
         self._taken = stamp
-
-    @contextmanager
-    def running(self) -> Iterator[None]:
-        """Look each second, in a thread of its own, while this is open."""
-        end = threading.Event()
-
-        def look() -> None:
-            while not end.wait(LOOK_SECONDS):
-                try:
-                    self.look()
-                except Exception as error:
-                    logger.error("the policy could not be looked at: %s", error)
-
-        thread = threading.Thread(target=look, name="pilotage-policy", daemon=True)
-        thread.start()
-        try:
-            yield
-        finally:
-            end.set()
-            thread.join()
 
     def _stamp(self) -> Stamp:
         return tuple(map(_stamp, self._files))

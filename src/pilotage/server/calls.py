@@ -4,10 +4,14 @@ What is decided before anything runs has a status of its own. What ran answers 2
 ended. A call that is not done after 10 s commits to 200 and sends a space now and then until its
 JSON is ready, so that a client that waits 30 s between bytes gets it. With
 `Accept: text/event-stream` the same call streams its progress and ends with its result.
+
+A call that needs a person answers 403 with `approval`, and nothing has run; the same call, sent
+again once it is approved, runs. `Prefer: wait=N` waits N seconds for that.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Awaitable
 from typing import Any
 
@@ -32,6 +36,7 @@ from pilotage.server.http import (
 )
 from pilotage.server.watch import Left, Watch
 from pilotage.tool.answer import answer
+from pilotage.tool.approvals import Approvals
 from pilotage.tool.eager import resume
 from pilotage.tool.gateway import Gateway
 from pilotage.tool.registry import Registry
@@ -39,6 +44,10 @@ from pilotage.tool.registry import Registry
 PREFIX = "/api/v2/tools/call/"
 COMMIT_AFTER = 10.0
 KEY_LIMIT = 255
+WAIT_LIMIT = 60
+"""Seconds that a call waits for a person, at most."""
+APPROVAL = b"pilotage-approval"
+_WAIT = re.compile(rb"(?:^|[,;])\s*wait\s*=\s*(\d{1,6})\s*(?:$|[,;])")
 _decode = msgspec.json.Decoder().decode
 
 
@@ -55,9 +64,10 @@ class Calls:
         self,
         gateway: Gateway,
         registry: Registry,
+        approvals: Approvals,
         commit_after: float = COMMIT_AFTER,
     ) -> None:
-        self._gateway, self._registry = gateway, registry
+        self._gateway, self._registry, self._approvals = gateway, registry, approvals
         self._commit_after = commit_after
         self._keys: set[tuple[str, str, str | None]] = set()
 
@@ -76,8 +86,11 @@ class Calls:
         body = message.get("body", b"") if simple else await whole_body(message, receive)
         arguments = _arguments(checked_body(body))
         key = _key(head)
-        call = ToolCall(new_id(), scope["path"][len(PREFIX) :], arguments, by, "rest", key)
-        if key is not None or b"text/event-stream" in head.get(b"accept", b""):
+        named = head[APPROVAL].decode("latin-1") if APPROVAL in head else None
+        tool = scope["path"][len(PREFIX) :]
+        call = ToolCall(new_id(), tool, arguments, by, "rest", key, approval=named)
+        streams = b"text/event-stream" in head.get(b"accept", b"")
+        if key is not None or streams or b"prefer" in head:
             await self._serve_more(call, head, receive, send)
             return
         running = self._gateway.call(call)
@@ -93,17 +106,23 @@ class Calls:
     async def _serve_more(self, call: ToolCall, head: Head, receive: Receive, send: Send) -> None:
         """A call under a key of its own, or one whose progress is wanted."""
         watch = Watch(receive, send, stream=b"text/event-stream" in head.get(b"accept", b""))
+        seconds = _patience(head)
         held = (call.by.name, call.tool, call.idempotency_key)
         if held[2] is None:
-            await self._wait(watch, self._gateway.call(call, watch.report))
+            await self._wait(watch, self._run(call, watch, seconds))
             return
         if held in self._keys and not self._may_join(call.tool):
             raise Conflict("a call with this Idempotency-Key is running", "wait for its answer")
         self._keys.add(held)
         try:
-            await self._wait(watch, self._gateway.call(call, watch.report))
+            await self._wait(watch, self._run(call, watch, seconds))
         finally:
             self._keys.discard(held)
+
+    def _run(self, call: ToolCall, watch: Watch, seconds: float) -> Awaitable[ToolResult]:
+        if not seconds:
+            return self._gateway.call(call, watch.report)
+        return self._approvals.patiently(self._gateway.call, call, watch.report, seconds)
 
     def _may_join(self, tool: str) -> bool:
         """A tool that is idempotent takes care of a second call under the same key itself."""
@@ -135,6 +154,12 @@ def _arguments(body: bytes) -> dict[str, Any]:
     if not isinstance(arguments, dict):
         raise NotAnObject("the body is JSON but no object", "send the tool's parameters by name")
     return arguments
+
+
+def _patience(head: Head) -> float:
+    """The seconds of `Prefer: wait=N` (RFC 7240): for a person, where the call needs one."""
+    found = _WAIT.search(head.get(b"prefer", b""))
+    return min(int(found[1]), WAIT_LIMIT) if found else 0
 
 
 def _key(head: Head) -> str | None:

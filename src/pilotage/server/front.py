@@ -43,7 +43,7 @@ class Front:
         self.stopping = False
         self._access = access
         self._runs, self._leave = app.runs, app.leave
-        self._calls = Calls(app.gateway, app.registry)
+        self._calls = Calls(app.gateway, app.registry, app.approvals)
         self._protocol = Protocol(app, local)
         self._management = management.make(app, self.metrics, lambda: self.stopping)
         self._end = asyncio.Event()

@@ -9,7 +9,7 @@ from typing import Any
 
 import msgspec
 
-from pilotage.domain.errors import BadInput, PilotageError, TooLarge, Unauthenticated
+from pilotage.domain.errors import BadInput, NeedsApproval, PilotageError, TooLarge, Unauthenticated
 
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
@@ -23,7 +23,15 @@ BY = "pilotage.by"
 BODY_LIMIT = 4 << 20
 DEPTH_LIMIT = 64
 _ONCE = frozenset(
-    (b"host", b"origin", b"authorization", b"content-type", b"content-length", b"idempotency-key")
+    (
+        b"host",
+        b"origin",
+        b"authorization",
+        b"content-type",
+        b"content-length",
+        b"idempotency-key",
+        b"pilotage-approval",
+    )
 )
 _STRUCTURE = re.compile(rb'"(?:[^"\\]|\\.)*"|[\[{]|[\]}]', re.DOTALL)
 encode = msgspec.json.Encoder(enc_hook=str).encode
@@ -118,6 +126,8 @@ def refusal(error: PilotageError) -> dict[str, Any]:
     body: dict[str, Any] = {"success": False, "error": error.what}
     if error.hint:
         body["hint"] = error.hint
+    if isinstance(error, NeedsApproval):
+        body["approval"] = error.approval
     if isinstance(error, Detailed):
         body.update(error.details)
     return body

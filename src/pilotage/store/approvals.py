@@ -7,17 +7,15 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any
 
 from pilotage.domain.approval import Approval, ApprovalState, Verdict, Vote
 from pilotage.store.database import Database
 
 LIVE = (ApprovalState.PENDING, ApprovalState.APPROVED)
-_COLUMNS = (
-    "id, principal, tool, effect, arguments, digest, pin, policy, rule, why, via, run, step, "
-    "needed, created, expires, state, changed, call"
-)
+_NAMES = tuple(field.name for field in fields(Approval) if field.name != "votes")
+_COLUMNS = ", ".join(_NAMES)
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,11 +32,8 @@ class Wanted:
 
 def insert(connection: sqlite3.Connection, one: Approval) -> None:
     """A new one, without votes."""
-    values = (
-        one.id, one.principal, one.tool, one.effect, json.dumps(one.arguments), one.digest,
-        one.pin, one.policy, one.rule, one.why, one.via, one.run, one.step, one.needed,
-        one.created, one.expires, one.state, one.changed, one.call,
-    )  # fmt: skip
+    values = [getattr(one, name) for name in _NAMES]
+    values[_NAMES.index("arguments")] = json.dumps(one.arguments)
     marks = ",".join("?" * len(values))
     connection.execute(f"INSERT INTO approval ({_COLUMNS}) VALUES ({marks})", values)
 
@@ -151,10 +146,10 @@ def _joined(rows: Iterable[Any], votes: Iterable[Any]) -> list[Approval]:
     said: dict[str, list[Vote]] = {}
     for approval, by, verdict, reason, at in votes:
         said.setdefault(approval, []).append(Vote(by, Verdict(verdict), reason, at))
-    return [
-        Approval(
-            *row[:4], json.loads(row[4]), *row[5:16], ApprovalState(row[16]), *row[17:],
-            votes=tuple(said.get(row[0], ())),
-        )
-        for row in map(tuple, rows)
-    ]  # fmt: skip
+    found = []
+    for row in rows:
+        given = dict(zip(_NAMES, tuple(row), strict=True))
+        given["arguments"] = json.loads(given["arguments"])
+        given["state"] = ApprovalState(given["state"])
+        found.append(Approval(**given, votes=tuple(said.get(given["id"], ()))))
+    return found

@@ -21,6 +21,7 @@ from pilotage.domain.call import (
 )
 from pilotage.domain.errors import Denied, PilotageError
 from pilotage.policy.policy import Policy
+from pilotage.tool.approvals import Approvals
 from pilotage.tool.eager import resume
 from pilotage.tool.redact import Redactor
 from pilotage.tool.registry import Entry, Registry
@@ -37,17 +38,19 @@ class Observer(Protocol):
 
 
 class Gateway:
-    """Audit opens, find, check arguments, policy, run, redact, audit closes: a straight line."""
+    """Audit opens, find, check arguments, policy (and persons, where it asks for them), run,
+    redact, audit closes: a straight line."""
 
     def __init__(
-        self, registry: Registry, policy: Policy, audit: AuditLog, redactor: Redactor
+        self,
+        registry: Registry,
+        policy: Policy,
+        approvals: Approvals,
+        audit: AuditLog,
+        redactor: Redactor,
     ) -> None:
-        self._registry, self._policy, self._audit, self._redactor = (
-            registry,
-            policy,
-            audit,
-            redactor,
-        )
+        self._registry, self._policy, self._approvals = registry, policy, approvals
+        self._audit, self._redactor = audit, redactor
         self._observer: Observer | None = None
         self.running = 0  # calls in flight
 
@@ -68,10 +71,10 @@ class Gateway:
             if effect is not _READ:
                 await self._audit.settled()
             arguments, ignored = entry.arguments.check(call.arguments)
-            decision = self._policy.decide(call.by, call.tool, effect)
-            if decision.answer is not _ALLOW:
-                raise Denied(decision.why, f"rule {decision.rule}")
             call = call if arguments is call.arguments else replace(call, arguments=arguments)
+            decision = self._policy.decide(call.by, call.tool, effect, call)
+            if decision.answer is not _ALLOW:  # denied, or a person has approved this very call
+                await self._approvals.settle(call, entry.tool, decision)
             running = entry.tool.run(call, report)
             try:
                 wants = running.send(None)
