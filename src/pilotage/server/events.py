@@ -85,8 +85,8 @@ class EventStream(Response):
         await _write(send, b"retry: 1000\n\n")
         looked = time.monotonic()
         try:
-            async with contextlib.aclosing(self._events) as events:
-                async for shown in _with_beats(events):
+            async with contextlib.aclosing(_with_beats(self._events)) as events:
+                async for shown in events:
                     if time.monotonic() - looked >= BEAT:
                         self._still()
                         looked = time.monotonic()
@@ -122,6 +122,7 @@ async def _with_beats(events: AsyncGenerator[Shown, None]) -> AsyncGenerator[Sho
         if coming is not None:
             coming.cancel()
             await asyncio.wait({coming})
+        await events.aclose()
 
 
 async def _write(send: Send, body: bytes, *, more: bool = True) -> None:

@@ -69,6 +69,8 @@ def _add_errors(api: FastAPI) -> None:
 
 def _json(status: int, body: Any) -> Response:
     headers = {"cache-control": "no-store"}
+    if status in (429, 503):
+        headers["retry-after"] = "1"
     return Response(encode(body), status, headers, media_type=JSON.decode())
 
 
