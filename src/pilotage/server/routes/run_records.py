@@ -194,15 +194,14 @@ def _opened(app: App, one: Artifact) -> Any:
     except OSError as error:
         why = f"{one.name} is not there any more: {error.strerror}"
         raise NotFound(why, "the run that made it, again") from None
-    opened = os.fdopen(number, "rb")
     try:
         app.roots.inside(os.readlink(f"/proc/self/fd/{number}"))  # where a folder was swapped
         if not stat.S_ISREG(os.fstat(number).st_mode):
             raise NotFound(f"{one.name} is no file", "only files are handed out")
     except BaseException:
-        opened.close()
+        os.close(number)
         raise
-    return opened
+    return os.fdopen(number, "rb")
 
 
 def _sent(opened: Any, one: Artifact) -> Response:
