@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -16,6 +17,7 @@ from pilotage.upstream import wire
 from pilotage.upstream.link import NOBODY, Link
 from pilotage.upstream.server import NAME_LIMIT, Upstream, wrong_name
 
+logger = logging.getLogger(__name__)
 PAGES = 100
 TOOL_BYTES = 256 << 10
 TEXT_LIMIT = 32 << 10
@@ -87,6 +89,9 @@ def take_in(
                 tools[shown] = _tool(upstream, shown, raw, runner)
             except PilotageError as error:
                 why = error.what
+            except Exception as error:  # whatever a server may say, it breaks itself only
+                logger.warning("%s: the tool %r", upstream.name, name, exc_info=error)
+                why = f"what is said of it cannot be used: {type(error).__name__}"
         if why and len(refused) < REFUSED_LIMIT:
             refused.append((str(name)[:NAME_LIMIT], why))
     return Taken([tools[name] for name in sorted(tools)], refused)

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -25,6 +26,7 @@ from pilotage.upstream.place import Place
 from pilotage.upstream.server import Upstream, declared
 
 logger = logging.getLogger(__name__)
+TURN_SECONDS = 2.0
 SETTINGS = "settings"
 """The owner of what the settings file names."""
 
@@ -58,6 +60,7 @@ class Federation:
         self._hearers: list[Hearer] = []
         self._loop: asyncio.AbstractEventLoop | None = None
         self._ending: set[asyncio.Task[None]] = set()
+        self._taking_in = asyncio.Lock()
 
     def join(self, upstream: Upstream, slot: Slot) -> None:
         """Take a server in. Its tools come into `slot` as soon as it was reached."""
@@ -93,6 +96,19 @@ class Federation:
             for one in late:
                 one.cancel()
 
+    @contextlib.asynccontextmanager
+    async def turn(self, name: str) -> AsyncIterator[None]:
+        """Take in one server at a time, and at the start those that joined first before the others,
+        so that the same one has a name that two want, whichever answers first."""
+        earlier = itertools.takewhile(lambda one: one != name, self._members)
+        waits = [self._members[one].tried.wait() for one in earlier]
+        if waits:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(TURN_SECONDS):
+                    await asyncio.gather(*waits)
+        async with self._taking_in:
+            yield
+
     async def stop(self) -> None:
         """Let all go, and wait until they have."""
         self._loop = None
@@ -119,7 +135,7 @@ class _Member:
     """One server's connection, and its place in the registry."""
 
     def __init__(self, federation: Federation, upstream: Upstream, slot: Slot, ways: Ways) -> None:
-        self._slot = slot
+        self._slot, self._federation = slot, federation
         self.task: asyncio.Task[None] | None = None
         self.tried = asyncio.Event()
         self.taken = Taken()
@@ -131,23 +147,26 @@ class _Member:
 
     async def _up(self, connection: Connection) -> None:
         """It was reached, or has changed: take its tools in."""
-        upstream = connection.upstream
-        if "tools" in upstream.offers:
+        if "tools" in connection.upstream.offers:
             listed = await connection.listed("tools/list", "tools")
-            taken = take_in(
-                upstream,
-                listed,
-                self._slot.taken,
-                lambda found: federated.runner(connection, found),
-            )
-            taken = Taken(_kept(taken.tools, self.taken.tools), taken.refused)
-            for name, why in taken.refused:
-                logger.warning("%s: its tool %r is refused: %s", connection.who, name, why)
-            if taken.tools != self.taken.tools:
-                await self._slot.replace(taken.tools)
-            self.taken = taken
+            async with self._federation.turn(connection.upstream.name):
+                await self._take_in(connection, listed)
         self._slot.mark(State.READY)
         self.tried.set()
+
+    async def _take_in(self, connection: Connection, listed: Sequence[Mapping[str, Any]]) -> None:
+        taken = take_in(
+            connection.upstream,
+            listed,
+            self._slot.taken,
+            lambda found: federated.runner(connection, found),
+        )
+        taken = Taken(_kept(taken.tools, self.taken.tools), taken.refused)
+        for name, why in taken.refused:
+            logger.warning("%s: its tool %r is refused: %s", connection.who, name, why)
+        if taken.tools != self.taken.tools:
+            await self._slot.replace(taken.tools)
+        self.taken = taken
 
     def _down(self, _: Connection, why: str) -> None:
         self._slot.mark(State.UNAVAILABLE, why)
