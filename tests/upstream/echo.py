@@ -50,6 +50,8 @@ class Echo:
             return web.Response(text="<p>hello</p>", content_type="text/html")
         if what == "json":
             return web.Response(text=request.query["text"], content_type="application/json")
+        if what == "nested":
+            return web.Response(text="[" * int(rest), content_type="application/json")
         if what == "large":
             return web.json_response({"text": "x" * int(rest)})
         if what == "zipped":

@@ -1,0 +1,103 @@
+"""Secrets: kept for their owner's eyes, sent to their hosts, masked everywhere else."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from pilotage.domain.errors import BadInput, Denied, NotFound, Unavailable
+from pilotage.tool.redact import MASK, Redactor
+from pilotage.upstream.secrets import Reference, Secrets
+
+VALUE = "s3cret-value-1"
+
+
+@pytest.fixture
+def secrets(tmp_path: Path) -> Secrets:
+    return Secrets(tmp_path / "home" / "secrets.yaml", Redactor(), {})
+
+
+def test_a_secret_is_kept_for_its_hosts_alone(secrets: Secrets) -> None:
+    secrets.set("TRACKER", VALUE, ["api.example", "*.internal"])
+    assert secrets.path.stat().st_mode & 0o777 == 0o600
+    for host in ("api.example", "API.example", "a.internal"):
+        assert secrets.value("TRACKER", host) == VALUE
+    for host in ("evil.example", "api.example.evil.example", "xapi.example", "internal"):
+        with pytest.raises(Denied, match="may not go to"):
+            secrets.value("TRACKER", host)
+    headers = {"Authorization": Reference("TRACKER", "Bearer "), "X": "y"}
+    assert secrets.headers(headers, "api.example") == {"Authorization": f"Bearer {VALUE}", "X": "y"}
+
+
+def test_a_secret_that_was_read_is_masked(tmp_path: Path) -> None:
+    redactor = Redactor()
+    secrets = Secrets(tmp_path / "secrets.yaml", redactor, {})
+    secrets.set("TRACKER", VALUE, ["api.example"])
+    secrets.value("TRACKER", "api.example")
+    assert redactor.result({"x": f"a {VALUE} b"}) == {"x": f"a {MASK} b"}
+    secrets.set("TRACKER", "another-value", ["api.example"])
+    assert secrets.value("TRACKER", "api.example") == "another-value"
+    assert redactor.text("another-value") == MASK
+
+
+def test_the_environment_wins_and_without_hosts_goes_nowhere(tmp_path: Path) -> None:
+    environment = {"PILOTAGE_SECRET_TRACKER": "from-the-environment"}
+    secrets = Secrets(tmp_path / "secrets.yaml", Redactor(), environment)
+    secrets.set("TRACKER", VALUE, ["api.example"])
+    with pytest.raises(Denied, match="but to no host"):
+        secrets.value("TRACKER", "api.example")
+    environment["PILOTAGE_HOSTS_TRACKER"] = "api.example,other.example"
+    assert secrets.value("TRACKER", "other.example") == "from-the-environment"
+    assert [one.hosts for one in secrets.list()] == [("api.example", "other.example")]
+    assert VALUE not in repr(secrets.list())
+
+
+def test_a_file_that_others_can_read_is_not_used(secrets: Secrets) -> None:
+    secrets.set("TRACKER", VALUE, ["api.example"])
+    secrets.path.chmod(0o644)
+    with pytest.raises(Unavailable, match="can be read by others"):
+        secrets.value("TRACKER", "api.example")
+
+
+@pytest.mark.parametrize(
+    "text", ["TRACKER: s3cret-value-1", "[", "TRACKER: {value: s3cret-value-1, x: 1}", "a: b: c"]
+)
+def test_a_broken_file_is_said_without_quoting_it(secrets: Secrets, text: str) -> None:
+    secrets.set("TRACKER", VALUE, ["api.example"])
+    secrets.path.write_text(text)
+    with pytest.raises(Unavailable) as caught:
+        secrets.value("TRACKER", "api.example")
+    assert "s3cret" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "hosts"),
+    [
+        ("lower", VALUE, ["a.example"]),
+        ("A B", VALUE, ["a.example"]),
+        ("", VALUE, ["a.example"]),
+        ("TRACKER", "short", ["a.example"]),
+        ("TRACKER", "two\nlines-of-it", ["a.example"]),
+        ("TRACKER", "not-ascii-ä", ["a.example"]),
+        ("TRACKER", VALUE, []),
+        ("TRACKER", VALUE, ["https://a.example/"]),
+        ("TRACKER", VALUE, ["*"]),
+    ],
+)
+def test_what_is_no_usable_secret_is_refused(
+    secrets: Secrets, name: str, value: str, hosts: list[str]
+) -> None:
+    with pytest.raises(BadInput) as caught:
+        secrets.set(name, value, hosts)
+    assert VALUE not in str(caught.value)
+    assert not secrets.path.exists()
+
+
+def test_what_is_removed_is_gone(secrets: Secrets) -> None:
+    secrets.set("TRACKER", VALUE, ["api.example"])
+    secrets.remove("TRACKER")
+    with pytest.raises(NotFound):
+        secrets.value("TRACKER", "api.example")
+    with pytest.raises(NotFound):
+        secrets.remove("TRACKER")
