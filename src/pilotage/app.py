@@ -11,18 +11,21 @@ import time
 from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from pilotage import config, shelf
 from pilotage.audit.checkpoint import Checkpoints
 from pilotage.audit.log import AuditLog
 from pilotage.config import Settings
+from pilotage.domain.approval import Approval, ApprovalState, Verdict
 from pilotage.domain.call import Principal, Report, ToolCall, ToolResult, silent
-from pilotage.domain.errors import Denied, PilotageError
+from pilotage.domain.errors import Conflict, Denied, PilotageError
 from pilotage.domain.ids import new_id
+from pilotage.domain.run import Kind
 from pilotage.pipeline.access import RunAccess
 from pilotage.pipeline.catalogue import Known, Wrong
-from pilotage.pipeline.runs import Runs, Terms
+from pilotage.pipeline.prepare import Terms
+from pilotage.pipeline.runs import Runs
 from pilotage.policy import policy
 from pilotage.policy.reload import Reload
 from pilotage.scan.control import Controls
@@ -42,7 +45,9 @@ from pilotage.tool.roots import roots as make_roots
 from pilotage.tool.tool import Definition, Tool
 from pilotage.tools.security_scanner import scanner_tool
 from pilotage.upstream.builtin import Builtins
+from pilotage.upstream.connection import Ways
 from pilotage.upstream.egress import Egress
+from pilotage.upstream.federation import Federation, Mcp, of_settings, settle
 from pilotage.upstream.http_tool import HttpTools
 from pilotage.upstream.registrations import Registrations
 from pilotage.upstream.secrets import Secrets
@@ -50,6 +55,9 @@ from pilotage.upstream.session import Outgoing
 
 logger = logging.getLogger(__name__)
 FOLLOW_SECONDS = 1.0
+PARK_SECONDS = 10.0
+UPSTREAM_SECONDS = 2.0
+"""How long a start waits for upstream servers to be reached; later ones come in when they are."""
 
 
 class App:
@@ -70,14 +78,8 @@ class App:
         self.redactor = Redactor()
         self.pins = Pins(self.database, self.audit.note)
         self.registry = Registry(guard=self.pins.guard)
-        self.approvals = Approvals(
-            self.database,
-            self.audit.note,
-            self.policy.may,
-            self.redactor,
-            expire=settings.number("approvals.expire"),
-            own=settings.flag("approvals.own"),
-        )
+        self.approvals = self._approvals()
+        self.person_here = False  # a person at a terminal uses this process directly
         self.gateway = Gateway(
             self.registry, self.policy, self.approvals, self.audit, self.redactor
         )
@@ -88,19 +90,7 @@ class App:
             Redactor: self.redactor,
             Settings: settings,
         }
-        self.runs = Runs(
-            self.database,
-            settings.home,
-            self.gateway.call,
-            Tools(self.registry),
-            Terms(
-                str(roots.base),
-                settings.number("mcp.pipeline.timeout"),
-                settings.number("mcp.pipeline.retryCount"),
-            ),
-            self._current,
-            self.audit.note,
-        )
+        self.runs = self._runs(settings)
         self.run_access = RunAccess(
             self.runs,
             lambda by, action: self.policy.may(by, action),
@@ -109,6 +99,31 @@ class App:
         )
         self._join(_tools(self.services) if tools is None else tools)
         self._take_in()
+
+    def _approvals(self) -> Approvals:
+        return Approvals(
+            self.database,
+            self.audit.note,
+            self.policy.may,
+            self.redactor,
+            expire=self.settings.number("approvals.expire"),
+            own=self.settings.flag("approvals.own"),
+        )
+
+    def _runs(self, settings: Settings) -> Runs:
+        timeout = settings.number("mcp.pipeline.timeout")
+        terms = Terms(str(self.roots.base), timeout, settings.number("mcp.pipeline.retryCount"))
+        runs = Runs(
+            self.database,
+            settings.home,
+            self.gateway.call,
+            Tools(self.registry),
+            terms,
+            self._current,
+            self.audit.note,
+        )
+        runs.judge = self._judge_step
+        return runs
 
     def _join(self, tools: Iterable[Definition]) -> None:
         """Make the engines, then bind each tool to them."""
@@ -137,6 +152,11 @@ class App:
         house = dict(self.registry.all)
         self.registrations.add("builtin", Builtins(lambda name: _tool(house.get(name))))
         self.registrations.add("http", HttpTools(self.outgoing, self.secrets))
+        self.federation = Federation(Ways(self.outgoing, self.secrets))
+        given = of_settings(settings.upstreams)
+        mcp = Mcp(self.federation, egress, given)
+        self.registrations.add("mcp", mcp)
+        settle(given, mcp, self.registry, self.pins, self.database)
         self.registrations.load()
 
     def _policy_changed(self, event: str, words: Mapping[str, Any]) -> None:
@@ -165,6 +185,45 @@ class App:
         call = ToolCall(new_id(), tool, arguments, by, via, idempotency_key)
         return await self.gateway.call(call, report)
 
+    async def judge(
+        self, approval: str, by: Principal, verdict: Verdict, reason: str = ""
+    ) -> Approval:
+        """What a person says to an approval. A step of a pipeline that waits for it goes on."""
+        one = await self.approvals.judge(approval, by, verdict, reason, at_client=self.person_here)
+        if one.run and one.state is not ApprovalState.PENDING:
+            await self._tell_run(one, by, reason)
+        return one
+
+    async def _judge_step(self, approval: str, by: Principal, kind: Kind, reason: str) -> bool:
+        """The same, said to the run."""
+        approves = kind is Kind.APPROVED
+        try:
+            verdict = Verdict.APPROVED if approves else Verdict.REJECTED
+            await self.judge(approval, by, verdict, reason)
+        except Conflict:
+            one = self.approvals.show(approval, by)
+            if not approves:
+                return False
+            if one.state is not ApprovalState.APPROVED:
+                raise
+            await self._tell_run(one, by, reason)
+        return True
+
+    async def _tell_run(self, one: Approval, by: Principal, reason: str) -> None:
+        """Once its step has parked, which it may be about to."""
+        try:
+            async with asyncio.timeout(PARK_SECONDS):
+                while one.step not in (stands := self.runs.show(one.run)[1]).waiting:
+                    if stands.outcome is not None:
+                        return
+                    await asyncio.sleep(0.02)
+            if one.state is ApprovalState.APPROVED:
+                await self.runs.resume(one.run, by, one.step, reason)
+            else:
+                await self.runs.give_up(one.run, by, one.step, reason)
+        except (PilotageError, TimeoutError) as error:
+            logger.warning("run %s was not told of approval %s: %s", one.run, one.id, error)
+
     @contextlib.asynccontextmanager
     async def following(self) -> AsyncIterator[None]:
         """While this is open, what other processes decide about tools, and what is written into
@@ -181,16 +240,28 @@ class App:
                     logger.error("registered tools could not be read: %s", error)
                 await asyncio.sleep(FOLLOW_SECONDS)
 
+        await self.federation.start(UPSTREAM_SECONDS)
         task = asyncio.create_task(follow())
         try:
             yield
         finally:
             task.cancel()
+            await self.federation.stop()
 
     async def leave(self) -> None:
         """End what runs in this event loop: runs that are driven here, then connections."""
         await self.runs.close()
+        await self.federation.stop()
         await self.outgoing.close()
+
+    def open_artifact(self, one: Artifact) -> BinaryIO:
+        """A file of a run: in the roots, and named by a tool of the house."""
+        entries = self.registry.all
+        return opened(
+            one,
+            self.roots.inside,
+            lambda tool: tool in entries and not entries[tool].tool.owner,
+        )
 
     def close(self) -> None:
         """Write what is queued, then sign it. Runs that are driven here are let go."""

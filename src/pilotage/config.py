@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -96,7 +96,8 @@ _BY_KEY = {setting.key: setting for setting in SETTINGS}
 @dataclass(frozen=True, slots=True)
 class Settings:
     """`home` is the state folder (mode 0700), `cache` holds what can be made again. The policy is
-    in `roles_file` and `rules_file` (Cedar), where they are there."""
+    in `roles_file` and `rules_file` (Cedar), where they are there. `upstreams` are MCP servers
+    whose tools are taken in, by name, as the file says it: see upstream/server.py."""
 
     home: Path
     cache: Path
@@ -104,6 +105,7 @@ class Settings:
     roles_file: Path | None = None
     programs: Mapping[str, str] | None = None
     rules_file: Path | None = None
+    upstreams: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def authority(self) -> Path:
@@ -134,6 +136,8 @@ def read(
     env = os.environ if environment is None else environment
     home = state_folder(env)
     content = _load(file or home / "config.yaml", must_exist=file is not None)
+    content = dict(content)
+    upstreams = content.pop("upstreams", None) or {}
     flat = _flatten(content)
     programs = {k[9:]: str(v) for k, v in flat.items() if k.startswith("scanners.")}
     own = "PILOTAGE_SCANNER_"
@@ -157,7 +161,7 @@ def read(
         for value, source in given:
             values[setting.key] = _checked(setting, value, source)
     roles, rules = (file if file.exists() else None for file in policy_files(home))
-    return Settings(home, cache_folder(env), values, roles, programs, rules)
+    return Settings(home, cache_folder(env), values, roles, programs, rules, upstreams)
 
 
 def policy_files(home: Path) -> tuple[Path, Path]:

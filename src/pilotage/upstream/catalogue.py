@@ -8,8 +8,6 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from mcp.shared.inbound import find_invalid_x_mcp_header, x_mcp_header_map
-
 from pilotage.domain.errors import PilotageError
 from pilotage.tool.schema import Answers, Arguments
 from pilotage.tool.tool import Runner, Tool
@@ -147,10 +145,19 @@ def _checked(raw: Mapping[str, Any], shown: str) -> Found:
     if not isinstance(schema, dict) or schema.get("type") != "object":
         raise PilotageError("its input schema is not one of an object")
     Arguments(shown, schema, open=False, foreign=True)
+    return Found(copy.deepcopy(dict(raw)), _mirrored(schema), _promise(shown, output))
+
+
+def _mirrored(schema: Mapping[str, Any]) -> Mapping[tuple[str, ...], str]:
+    """The parameters that are repeated in headers, by their path, with the header's name."""
+    if b'"x-mcp-header"' not in wire.encode(schema):
+        return {}
+    from mcp.shared.inbound import find_invalid_x_mcp_header, x_mcp_header_map  # heavy
+
     why = find_invalid_x_mcp_header(schema)
     if why:
         raise PilotageError(f"its input schema: {why}")
-    return Found(copy.deepcopy(dict(raw)), x_mcp_header_map(schema), _promise(shown, output))
+    return x_mcp_header_map(schema)
 
 
 def _promise(shown: str, schema: Any) -> Answers | None:

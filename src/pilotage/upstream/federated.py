@@ -6,7 +6,6 @@ from collections.abc import Awaitable, Mapping
 from typing import Any, Protocol
 
 import msgspec
-from mcp.shared.inbound import mcp_param_headers
 
 from pilotage.domain.call import Outcome, Peer, Report, ToolCall, ToolResult
 from pilotage.domain.errors import PilotageError
@@ -53,8 +52,7 @@ def runner(connection: Asks, found: Found) -> Runner:
         params: dict[str, Any] = {"name": name, "arguments": call.arguments}
         if peer is not None:
             params |= answered(peer)
-        headers = mcp_param_headers(found.headers, call.arguments) if found.headers else {}
-        relay = Relay(peer, report, headers)
+        relay = Relay(peer, report, _mirrored(found, call.arguments))
         for _ in range(ROUNDS):
             try:
                 raw = await connection.ask("tools/call", params, relay)
@@ -71,6 +69,14 @@ def runner(connection: Asks, found: Found) -> Runner:
         return ToolResult(Outcome.FAILED, error=f"{call.tool} asked back {ROUNDS} times")
 
     return run
+
+
+def _mirrored(found: Found, arguments: Mapping[str, Any]) -> Mapping[str, str]:
+    if not found.headers:
+        return {}
+    from mcp.shared.inbound import mcp_param_headers  # heavy
+
+    return mcp_param_headers(found.headers, arguments)
 
 
 def answered(peer: Peer) -> dict[str, Any]:

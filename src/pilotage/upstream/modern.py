@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import base64
 import itertools
+import re
 from collections.abc import Mapping
 from typing import Any
-
-from mcp.shared.inbound import NAME_BEARING_METHODS, encode_header_value
 
 from pilotage.domain.call import silent
 from pilotage.upstream import wire
 from pilotage.upstream.exchange import Broken, Http
 from pilotage.upstream.link import NOBODY, Heard, Offer, Relay, Wanted, params_of
+
+_NAMED = {"tools/call": "name", "prompts/get": "name", "resources/read": "uri"}
+_SAFE = re.compile(r"[\x20-\x7E]*")
 
 
 class Modern:
@@ -96,7 +99,15 @@ def _params(id: int | str, params: Mapping[str, Any], relay: Relay) -> dict[str,
 
 def _headers(method: str, params: Mapping[str, Any]) -> dict[str, str]:
     headers = {"MCP-Protocol-Version": wire.MODERN, "Mcp-Method": method}
-    key = NAME_BEARING_METHODS.get(method)
+    key = _NAMED.get(method)
     if key is not None:
-        headers["Mcp-Name"] = encode_header_value(str(params.get(key, "")))
+        headers["Mcp-Name"] = header_value(str(params.get(key, "")))
     return headers
+
+
+def header_value(text: str) -> str:
+    """A text as a header has it: as it is where that is safe, else in base64 (spec 2026-07-28,
+    transports, "Mcp-Name")."""
+    if _SAFE.fullmatch(text) and text == text.strip() and not text.startswith("=?base64?"):
+        return text
+    return f"=?base64?{base64.b64encode(text.encode()).decode()}?="
