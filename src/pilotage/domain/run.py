@@ -58,7 +58,8 @@ class StepRun:
     """A step's execution. `attempt` counts from 1; `spared` of them do not count as retries.
 
     `well`: what needs this step may start. `began` and `ended` are Unix microseconds of the last
-    attempt. `retry`: another attempt may help (a denial never gets better).
+    attempt. `retry`: another attempt may help (a denial never gets better). `approval` is the id of
+    what a person must approve before it may run.
     """
 
     state: StepState = StepState.PENDING
@@ -75,6 +76,7 @@ class StepRun:
     idempotent: bool = False
     retry: bool = True
     well: bool = False
+    approval: str = ""
 
 
 @dataclass(frozen=True, slots=True)

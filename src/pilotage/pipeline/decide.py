@@ -119,6 +119,9 @@ class _Draft:
 
     def _after(self, step: Step, state: StepRun) -> None:
         assert state.outcome is not None
+        if state.approval:
+            self.park.append((step.name, f"{state.error}: {state.hint}"))
+            return
         retries = state.attempt - state.spared - 1
         if state.retry and retries < (step.retry_count or 0):
             due = state.ended + int(step.retry_delay * 1e6)

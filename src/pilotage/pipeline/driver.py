@@ -18,7 +18,7 @@ from typing import Any
 import msgspec
 
 from pilotage.domain.call import Outcome, Principal, Progress, Report, ToolCall, ToolResult
-from pilotage.domain.errors import Busy, Denied, PilotageError, Unavailable
+from pilotage.domain.errors import Busy, Denied, NeedsApproval, PilotageError, Unavailable
 from pilotage.domain.ids import new_id
 from pilotage.domain.run import Kind, Run, RunState, StepRun, StepState
 from pilotage.pipeline import journal
@@ -187,6 +187,9 @@ class Driver:
                 timeout=step.timeout,
             )
             return _body(await self._means.call(call, partial(self._hear, name)))
+        except NeedsApproval as waits:
+            body = _failed(Outcome.DENIED, waits.what, waits.hint, False)
+            return {**body, "approval": waits.approval["id"]}
         except PilotageError as refused:
             outcome = Outcome.DENIED if isinstance(refused, Denied) else Outcome.FAILED
             again = isinstance(refused, (Busy, Unavailable))

@@ -160,6 +160,7 @@ def _finished(step: StepRun, event: Event) -> StepRun:
         error=body.get("error", ""),
         hint=body.get("hint", ""),
         retry=body.get("retry", True),
+        approval=body.get("approval", ""),
     )
 
 

@@ -41,6 +41,16 @@ def github(context: Mapping[str, Any]) -> dict[str, Any]:
     return known
 
 
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """`folder` is where relative paths of this process begin: a run goes on only where it began.
+    `timeout` (seconds) bounds a run, `retry_count` is for steps that name none."""
+
+    folder: str
+    timeout: float = 3600
+    retry_count: int = 0
+
+
 def prepared(
     pipeline: Pipeline,
     inputs: Mapping[str, Any],

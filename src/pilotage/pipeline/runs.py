@@ -13,8 +13,7 @@ import logging
 import os
 import sqlite3
 import time
-from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
-from dataclasses import dataclass
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -28,7 +27,7 @@ from pilotage.pipeline.catalogue import Catalogue
 from pilotage.pipeline.driver import Caller, Driver, Means
 from pilotage.pipeline.lock import Locks
 from pilotage.pipeline.plan import Plan, plan
-from pilotage.pipeline.prepare import Given, prepared
+from pilotage.pipeline.prepare import Given, Terms, prepared
 from pilotage.pipeline.say import Said, judged, resumed, stopped
 from pilotage.pipeline.watch import Watch
 from pilotage.store import runs as rows
@@ -36,21 +35,14 @@ from pilotage.store.database import Database
 
 logger = logging.getLogger(__name__)
 Result = TypeVar("Result")
+Judge = Callable[[str, Principal, Kind, str], Awaitable[bool]]
+"""Tells an approval what a person says of it. False: it does not wait any more, so only the run
+is to be told."""
 TAKE_SECONDS = 1.0
 """How often one who waits for a run tries whether its owner is gone."""
 PAGE = 100
 """Events of a journal that are read at once for who follows it."""
 SETTLED = (RunState.WAITING, RunState.ENDED)
-
-
-@dataclass(frozen=True, slots=True)
-class Terms:
-    """`folder` is where relative paths of this process begin: a run goes on only where it began.
-    `timeout` (seconds) bounds a run, `retry_count` is for steps that name none."""
-
-    folder: str
-    timeout: float = 3600
-    retry_count: int = 0
 
 
 class Runs:
@@ -78,6 +70,7 @@ class Runs:
         self._unfinished: set[asyncio.Task[Any]] = set()
         self._broken: dict[str, Exception] = {}
         self._closed = False
+        self.judge: Judge | None = None
 
     async def start(self, pipeline: Pipeline, given: Given, by: Principal) -> str:
         """A new run, driven by this process; or, where `key` was used before, that run, taken up
@@ -242,14 +235,28 @@ class Runs:
     async def approve(
         self, run: str, by: Principal, step: str | None = None, reason: str = ""
     ) -> Run:
-        """Take a step that waits as it is: what needs it may start."""
-        return await self._say(run, by, judged(Kind.APPROVED, by, step, reason))
+        """Take a step that waits as it is: what needs it may start. One that waits to be allowed
+        runs, once as many have approved as must."""
+        return await self._judge(run, by, Kind.APPROVED, step, reason)
 
     async def reject(
         self, run: str, by: Principal, step: str | None = None, reason: str = ""
     ) -> Run:
         """Give a step that waits up: what needs it does not run, and the run fails."""
+        return await self._judge(run, by, Kind.REJECTED, step, reason)
+
+    async def give_up(self, run: str, by: Principal, step: str, reason: str) -> Run:
+        """The same for a step whose approval was rejected."""
         return await self._say(run, by, judged(Kind.REJECTED, by, step, reason))
+
+    async def _judge(
+        self, run: str, by: Principal, kind: Kind, step: str | None, reason: str
+    ) -> Run:
+        said, stands = judged(kind, by, step, reason), self.show(run)[1]
+        approval = next((stands.steps[name].approval for _, name, _ in said(stands) if name), "")
+        if approval and self.judge and await self.judge(approval, by, kind, reason):
+            return self.show(run)[1]
+        return await self._say(run, by, said)
 
     async def resume(
         self, run: str, by: Principal, step: str | None = None, reason: str = ""

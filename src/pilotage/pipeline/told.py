@@ -113,11 +113,12 @@ def result(plan: Plan, run: Run) -> ToolResult:
     }
     if run.state is RunState.WAITING:
         whys = "; ".join(f"{name}: {run.steps[name].why}" for name in run.waiting)
-        hint = (
-            f"pilotage runs approve {run.id} takes it as it is and goes on, resume tries it again, "
-            "reject gives it up"
-        )
+        asked = [run.steps[name].approval for name in run.waiting if run.steps[name].approval]
+        does = "lets it run" if asked else "takes it as it is and goes on"
+        hint = f"pilotage runs approve {run.id} {does}, resume tries it again, reject gives it up"
         answer["waiting"] = list(run.waiting)
+        if asked:
+            answer["approvals"] = asked
         return ToolResult(Outcome.FAILED, answer, f"waits for a person: {whys}", hint)
     if run.outcome is Outcome.SUCCEEDED:
         return ToolResult(Outcome.SUCCEEDED, answer)

@@ -14,7 +14,7 @@ from pilotage.app import App
 from pilotage.domain.errors import BadInput, PilotageError
 from pilotage.server.http import JSON, a_bug, encode, refusal
 from pilotage.server.metrics import Metrics
-from pilotage.server.routes import health, pins, records, run_records, runs, tools
+from pilotage.server.routes import approvals, health, pins, records, run_records, runs, tools
 
 
 def make(app: App, metrics: Metrics, stopping: Callable[[], bool]) -> FastAPI:
@@ -31,6 +31,7 @@ def make(app: App, metrics: Metrics, stopping: Callable[[], bool]) -> FastAPI:
     tools.add(api, app)
     pins.add(api, app)
     records.add(api, app)
+    approvals.add(api, app)
     runs.add(api, app)
     run_records.add(api, app)
     api.openapi = lambda: _openapi(api)  # type: ignore[method-assign]

@@ -39,7 +39,8 @@ class Observer(Protocol):
 
 class Gateway:
     """Audit opens, find, check arguments, policy (and persons, where it asks for them), run,
-    redact, audit closes: a straight line."""
+    redact, audit closes: a straight line. What ran is answered, however it ended; cancelling the
+    task of a call cancels its tool."""
 
     def __init__(
         self,
@@ -59,8 +60,7 @@ class Gateway:
         self._observer = observer
 
     async def call(self, call: ToolCall, report: Report = silent) -> ToolResult:
-        """Run one call. What is decided before anything runs is raised as a PilotageError; what
-        ran is answered, however it ended. Cancelling the task cancels the tool."""
+        """Run one call. What is refused before it runs is raised as a PilotageError."""
         began = time.perf_counter()
         entry, decision, result = None, None, _CANCELLED
         self._audit.open(call, self._redactor.arguments(call.arguments))
