@@ -5,7 +5,7 @@ from __future__ import annotations
 import ssl
 from collections.abc import AsyncIterator, Mapping
 from types import TracebackType
-from typing import Any
+from typing import Any, BinaryIO
 from urllib.parse import quote
 
 import aiohttp
@@ -21,6 +21,7 @@ from pilotage.domain.errors import (
     Denied,
     NotFound,
     PilotageError,
+    Stale,
     TooLarge,
     Unauthenticated,
     Unavailable,
@@ -28,11 +29,18 @@ from pilotage.domain.errors import (
 
 SILENCE_SECONDS = 60.0
 """The server says something every few seconds; this long without a byte, and it is gone."""
-_ERRORS: dict[int, type[PilotageError]] = {
-    kind.status: kind
-    for kind in (BadInput, Unauthenticated, Denied, NotFound, Conflict, TooLarge, Busy, Unavailable)
-}
+FETCH_BYTES = 1 << 18
+_KINDS = (BadInput, Unauthenticated, Denied, NotFound, Conflict, Stale, TooLarge, Busy, Unavailable)
+_ERRORS: dict[int, type[PilotageError]] = {kind.status: kind for kind in _KINDS}
 _ERRORS[422] = BadInput
+
+
+class Unlinted(BadInput):
+    """The server refuses a pipeline; `problems` are all that is wrong, each as an object."""
+
+    def __init__(self, what: str, hint: str, problems: list[dict[str, Any]]) -> None:
+        super().__init__(what, hint)
+        self.problems = problems
 
 
 class Client:
@@ -94,10 +102,48 @@ class Client:
         async with self._request("GET", path, params=query) as answer:
             return await self._object(answer)
 
-    async def post(self, path: str, body: Mapping[str, Any]) -> dict[str, Any]:
+    async def post(
+        self, path: str, body: Mapping[str, Any], headers: Mapping[str, str] | None = None
+    ) -> dict[str, Any]:
         """The answer of the management API to a JSON object."""
-        async with self._request("POST", path, json=dict(body)) as answer:
+        async with self._request("POST", path, json=dict(body), headers=headers) as answer:
             return await self._object(answer)
+
+    async def stream(self, path: str, **query: str | int) -> AsyncIterator[tuple[str, bytes]]:
+        """Server-sent events, each with its data, until the server ends them. An event "error" is
+        raised as what it says."""
+        accept = {"Accept": "text/event-stream, application/json"}
+        async with self._request("GET", path, params=query, headers=accept) as answer:
+            if answer.status == 204:
+                return
+            if answer.content_type != "text/event-stream":
+                raise self._error(answer.status, await self._object(answer))
+            async for event, data in _events(answer.content):
+                if event == "error":
+                    said = _object(data)
+                    raise self._error(int(said.get("status", 500)), said)
+                yield event, data
+
+    async def fetch(self, path: str, into: BinaryIO) -> None:
+        """A file, written as it comes."""
+        async with self._request("GET", path) as answer:
+            if answer.status >= 400:
+                await self._object(answer)
+            async for chunk in answer.content.iter_chunked(FETCH_BYTES):
+                into.write(chunk)
+
+    async def send(
+        self,
+        method: str,
+        path: str,
+        body: Mapping[str, Any] | None = None,
+        headers: Mapping[str, str] | None = None,
+        **query: str,
+    ) -> dict[str, Any]:
+        """The answer of the management API to a PUT, POST or DELETE; {} where it has no body."""
+        more = {} if body is None else {"json": dict(body)}
+        async with self._request(method, path, headers=headers, params=query, **more) as answer:
+            return {} if answer.status == 204 else await self._object(answer)
 
     def _request(self, method: str, path: str, **more: Any) -> _Request:
         if self._session is None:
@@ -113,9 +159,15 @@ class Client:
             ) from None
         if answer.status < 400:
             return body
-        what = str(body.get("error", f"status {answer.status}"))
-        error = _ERRORS.get(answer.status, PilotageError)
-        raise error(what, str(body.get("hint", "")))
+        raise self._error(answer.status, body)
+
+    @staticmethod
+    def _error(status: int, body: Mapping[str, Any]) -> PilotageError:
+        """The same error that it was there."""
+        what, hint = str(body.get("error", f"status {status}")), str(body.get("hint", ""))
+        if status == 422 and isinstance(body.get("problems"), list):
+            return Unlinted(what, hint, body["problems"])
+        return _ERRORS.get(status, PilotageError)(what, hint)
 
 
 class _Request:

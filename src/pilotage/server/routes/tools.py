@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any
 
 from fastapi import Body, FastAPI, Header, Path, Query, Request, Response
 
 from pilotage.app import App
-from pilotage.domain.call import Answer, Principal
-from pilotage.domain.errors import BadInput, NotFound
-from pilotage.domain.registration import Registration
+from pilotage.domain.call import Principal
+from pilotage.domain.errors import BadInput
 from pilotage.server.http import BY
 from pilotage.server.routes.permission import may
-from pilotage.tool.registry import Entry, State
-from pilotage.upstream.wanted import If, Wanted, owned_by
+from pilotage.upstream.shown import Shown, ToolView
+from pilotage.upstream.wanted import If, Wanted
 
 Name = Annotated[str, Path(max_length=200, description="the tool's name")]
 Owner = Annotated[
@@ -28,36 +26,6 @@ Listed = Annotated[
 ]
 Match = Annotated[str | None, Header(description="the ETag that it must have now, else 412")]
 NoneMatch = Annotated[str | None, Header(description="`*`: only if it is not there yet, else 412")]
-
-
-@dataclass(frozen=True, slots=True)
-class ToolView:
-    """A tool, or a source of tools (`tools` names them). `may` is what the policy says to who asks:
-    allow, ask or deny. `state` is ready, disabled, quarantined or unavailable, `why` in a sentence.
-
-    Of a registered one, `tool_id`, `etag`, `owner`, `kind` and `enabled` say more; `definition` is
-    for those who may register tools.
-    """
-
-    name: str
-    state: State
-    why: str
-    summary: str = ""
-    description: str = ""
-    effect: str | None = None
-    may: Answer | None = None
-    idempotent: bool = False
-    timeout: float | None = None
-    input_schema: Mapping[str, Any] | None = None
-    output_schema: Mapping[str, Any] | None = None
-    owner: str = ""
-    source: str | None = None
-    kind: str = "house"
-    enabled: bool = True
-    tool_id: str | None = None
-    etag: str | None = None
-    tools: tuple[str, ...] = ()
-    definition: Mapping[str, Any] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +44,7 @@ class Wish:
 
 
 def add(api: FastAPI, app: App) -> None:
-    shown = _Shown(app)
+    shown = Shown(app.registry, app.registrations, lambda: app.policy)
     read = [may(app, "tools:read")]
 
     @api.get("/api/v2/tools", tags=["tools"], dependencies=read)
@@ -94,7 +62,7 @@ def add(api: FastAPI, app: App) -> None:
     _add_switches(api, app, shown)
 
 
-def _add_changes(api: FastAPI, app: App, shown: _Shown) -> None:
+def _add_changes(api: FastAPI, app: App, shown: Shown) -> None:
     write = [may(app, "tools:write")]
 
     @api.put("/api/v2/tools/{name}", tags=["tools"], dependencies=write, responses=_SAID)
@@ -129,7 +97,7 @@ def _add_changes(api: FastAPI, app: App, shown: _Shown) -> None:
         await app.registrations.remove(name, request.scope[BY], owner, _when(if_match, None))
 
 
-def _add_switches(api: FastAPI, app: App, shown: _Shown) -> None:
+def _add_switches(api: FastAPI, app: App, shown: Shown) -> None:
     write = [may(app, "tools:write")]
 
     @api.post("/api/v2/tools/{name}/enable", tags=["tools"], dependencies=write, responses=_SAID)
@@ -162,86 +130,6 @@ _SAID: dict[int | str, dict[str, Any]] = {
         (412, "it is not what If-Match or If-None-Match says"),
     )
 }
-
-
-class _Shown:
-    """Tools and registrations as one: what there is to see of them for who asks."""
-
-    def __init__(self, app: App) -> None:
-        self._app = app
-
-    def all(self, by: Principal, owner: str | None) -> list[ToolView]:
-        everything = self._app.policy.may(by, "tools:write")
-        views = []
-        known = {one.name for one in self._app.registrations.list()}
-        for name in sorted(known | self._app.registry.all.keys()):
-            entry = self._app.registry.all.get(name)
-            if entry is None and not everything:
-                continue
-            if entry is not None and not everything and not _callable(entry):
-                continue
-            view = self._view(name, by, everything)
-            if owner is None or owned_by(view.owner, owner):
-                views.append(view)
-        return views
-
-    def one(self, name: str, by: Principal) -> ToolView:
-        everything = self._app.policy.may(by, "tools:write")
-        entry = self._app.registry.all.get(name)
-        if entry is None and not (everything and self._registered(name)):
-            raise NotFound(f"there is no tool {name[:100]!r}", "GET /api/v2/tools lists them")
-        if entry is not None and not everything and not _callable(entry):
-            raise entry.refusal()
-        return self._view(name, by, everything)
-
-    def _registered(self, name: str) -> Registration | None:
-        try:
-            return self._app.registrations.get(name)
-        except NotFound:
-            return None
-
-    def _view(self, name: str, by: Principal, everything: bool) -> ToolView:
-        more: dict[str, Any] = {}
-        entry, one = self._app.registry.all.get(name), self._registered(name)
-        if entry is not None:
-            more = self._tool(entry, by)
-        if one is not None:
-            state, why, tools = self._app.registrations.stands(name)
-            more |= {
-                "state": state,
-                "why": why,
-                "owner": one.owner,
-                "kind": one.kind,
-                "enabled": one.enabled,
-                "tool_id": one.tool_id,
-                "etag": one.etag,
-                "tools": tuple(tools),
-                "definition": one.definition if everything else None,
-            }
-        return ToolView(name, **more)
-
-    def _tool(self, entry: Entry, by: Principal) -> dict[str, Any]:
-        tool = entry.tool
-        source = self._app.registrations.source(tool.name) if tool.owner else None
-        return {
-            "state": entry.state,
-            "why": entry.why,
-            "summary": tool.summary,
-            "description": tool.description,
-            "effect": tool.effect.value,
-            "may": self._app.policy.decide(by, tool.name, tool.effect).answer,
-            "idempotent": tool.idempotent,
-            "timeout": tool.timeout,
-            "input_schema": tool.input_schema,
-            "output_schema": tool.output_schema,
-            "owner": tool.owner,
-            "kind": source.kind if source else "other" if tool.owner else "house",
-            "source": source.name if source else None,
-        }
-
-
-def _callable(entry: Entry) -> bool:
-    return entry.state in (State.READY, State.UNAVAILABLE)
 
 
 def _tagged(view: ToolView, response: Response) -> ToolView:
