@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import msgspec
 
-from pilotage.domain.errors import PilotageError
+from pilotage.domain.errors import Conflict, PilotageError
 from pilotage.domain.pipeline import Pipeline
 from pilotage.domain.run import Event, Kind, Run
 from pilotage.pipeline import fold
@@ -41,6 +41,21 @@ def load(database: Database, run: str) -> tuple[Plan, Run]:
 def read(database: Database, run: str, after: int = -1) -> list[Event]:
     """The events after number `after`."""
     return [event(row) for row in rows.events(database, run, after)]
+
+
+class Elsewhere(Conflict):
+    """A run that began in another `folder`: relative paths in its params would mean other files."""
+
+    def __init__(self, run: str, folder: str, here: str) -> None:
+        super().__init__(f"run {run} began in {folder}, and this is {here}", f"cd {folder}")
+        self.folder = folder
+
+
+def refuse_elsewhere(database: Database, run: str, here: str) -> None:
+    """Raise Elsewhere unless the run began in `here`."""
+    folder = read(database, run)[0].body["folder"]
+    if folder != here:
+        raise Elsewhere(run, folder, here)
 
 
 def caught_up(connection: sqlite3.Connection, plan: Plan, run: Run) -> Run:
