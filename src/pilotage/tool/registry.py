@@ -33,7 +33,8 @@ class Registry:
         try:
             return self._entries[name]
         except KeyError:
-            raise NotFound(f"there is no tool {name!r}", "GET /api/v2/tools lists them") from None
+            hint = "pilotage tools list, GET /api/v2/tools"
+            raise NotFound(f"there is no tool {name!r}", hint) from None
 
     def tools(self) -> list[Tool]:
         """All tools, by name."""
