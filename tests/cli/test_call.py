@@ -51,3 +51,19 @@ def test_the_tools_are_listed_and_one_is_shown(
     assert '"source_path"' in capsys.readouterr().out
     assert main(["tools", "show", "nothing"]) == 2
     assert "pilotage tools list" in capsys.readouterr().err
+
+
+def test_an_argument_that_is_nearly_one_is_ignored_aloud(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("PILOTAGE_HOME", str(tmp_path / "home"))
+    monkeypatch.delenv("MCP_SERVER_URL", raising=False)
+    (tmp_path / "app.py").write_text("x = 1\n")
+    given = {"source_path": str(tmp_path), "types": ["code"], "profil": "strict"}
+    words = ["--root", str(tmp_path), "--json", json.dumps(given)]
+    assert main(["call", "security_scanner", *words]) == 0
+    out, err = capsys.readouterr()
+    said = "unknown argument 'profil' is ignored; did you mean 'profile'?"
+    assert f"warning: {said}\n" in err
+    told = json.loads(out)
+    assert (told["warnings"], told["profile"]) == ([said], "default")

@@ -71,7 +71,8 @@ class ToolCall:
 @value
 class ToolResult:
     """How a call ended. `value` is a JSON object; `content` holds MCP content blocks, if any
-    say more than `value` (wire shape: {"type": "image", "data": ..., "mimeType": ...})."""
+    say more than `value` (wire shape: {"type": "image", "data": ..., "mimeType": ...}). `ignored`
+    names arguments that did not count, and `warnings` say so, with what may be meant."""
 
     outcome: Outcome
     value: Mapping[str, Any] = field(default_factory=dict)
@@ -79,6 +80,7 @@ class ToolResult:
     hint: str | None = None
     content: tuple[Mapping[str, Any], ...] = ()
     ignored: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
 
     @property
     def succeeded(self) -> bool:

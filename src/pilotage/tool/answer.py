@@ -21,4 +21,5 @@ def answer(result: ToolResult) -> dict[str, Any]:
         body["hint"] = result.hint
     if result.ignored:
         body["ignored_arguments"] = list(result.ignored)
+        body["warnings"] = [*body.get("warnings", ()), *result.warnings]
     return body

@@ -82,7 +82,7 @@ class Gateway:
             else:
                 result = await _wait(entry, call, running, wants)
             if ignored or result.error is not None or self._redactor.knows:
-                result = self._clean(result, ignored)
+                result = self._clean(entry, result, ignored)
             return result
         except PilotageError as refused:
             outcome = Outcome.DENIED if isinstance(refused, Denied) else Outcome.FAILED
@@ -96,7 +96,7 @@ class Gateway:
                 name = None if entry is None else call.tool
                 self._observer.ended(name, call.via, result.outcome, seconds)
 
-    def _clean(self, result: ToolResult, ignored: tuple[str, ...]) -> ToolResult:
+    def _clean(self, entry: Entry, result: ToolResult, ignored: tuple[str, ...]) -> ToolResult:
         """Without known secrets, and with the names of arguments that did not count."""
         return replace(
             result,
@@ -104,6 +104,7 @@ class Gateway:
             content=tuple(self._redactor.result(list(result.content))),
             error=self._redactor.text(result.error) if result.error else None,
             ignored=ignored,
+            warnings=entry.arguments.warnings(ignored),
         )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from pilotage.domain.call import Effect, Outcome, ToolResult
@@ -14,7 +14,7 @@ from pilotage.pipeline.load import Document
 from pilotage.pipeline.plan import Plan
 from pilotage.pipeline.prepare import Given
 from pilotage.pipeline.runs import Runs
-from pilotage.pipeline.tell import Teller
+from pilotage.pipeline.tell import Teller, problem_line
 from pilotage.pipeline.values import text
 from pilotage.tool.tool import Call, tool
 
@@ -51,7 +51,8 @@ async def pipeline_orchestrator(
     """
     value: dict[str, Any] = {"name": name, "steps": steps, "description": description}
     value |= {"inputs": inputs, "env": env}
-    pipeline = lint.checked(lint.lint(Document(value), runs.tools))
+    linted = lint.lint(Document(value), runs.tools)
+    pipeline = lint.checked(linted)
     given = Given(values, _github(context), environment, here.call.idempotency_key)
     run = await runs.start(pipeline, given, here.call.by)
     here.tell(f"run {run}", 0, len(steps))
@@ -59,10 +60,10 @@ async def pipeline_orchestrator(
     async for event in runs.events(run, settled=True):
         for line in teller.lines(event):
             here.tell(line, teller.done, teller.total)
-    return result(*runs.show(run))
+    return result(*runs.show(run), [problem_line(each) for each in linted.problems])
 
 
-def result(plan: Plan, run: Run) -> ToolResult:
+def result(plan: Plan, run: Run, warnings: Sequence[str] = ()) -> ToolResult:
     """How the run stands."""
     answer: dict[str, Any] = {
         "run": run.id,
@@ -79,6 +80,8 @@ def result(plan: Plan, run: Run) -> ToolResult:
             one for step in run.steps.values() for one in _listed(step.value, "findings", _FINDING)
         ][:FINDINGS],
     }
+    if warnings:
+        answer["warnings"] = list(warnings)
     if run.state is RunState.WAITING:
         whys = "; ".join(f"{name}: {run.steps[name].why}" for name in run.waiting)
         hint = (
