@@ -3,18 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any, TypeVar, dataclass_transform
+from typing import Any
 
-T = TypeVar("T")
-
-
-@dataclass_transform(frozen_default=True)
-def value(kind: type[T]) -> type[T]:
-    """A dataclass that is frozen for the type checker alone. At run time a frozen one takes three
-    times as long to make, which counts for what every call makes."""
-    return dataclass(slots=True)(kind)
+from msgspec import Struct
 
 
 class Effect(StrEnum):
@@ -49,8 +42,7 @@ class Principal:
     tools: tuple[str, ...] = ("*",)
 
 
-@value
-class ToolCall:
+class ToolCall(Struct, frozen=True):
     """One request to run one tool. `via` is the door: rest, mcp, cli or step.
 
     `idempotency_key` is the same for each attempt at the same piece of work.
@@ -68,14 +60,13 @@ class ToolCall:
     timeout: float | None = None
 
 
-@value
-class ToolResult:
+class ToolResult(Struct, frozen=True):
     """How a call ended. `value` is a JSON object; `content` holds MCP content blocks, if any
     say more than `value` (wire shape: {"type": "image", "data": ..., "mimeType": ...}). `ignored`
     names arguments that did not count, and `warnings` say so, with what may be meant."""
 
     outcome: Outcome
-    value: Mapping[str, Any] = field(default_factory=dict)
+    value: Mapping[str, Any] = {}  # each gets its own
     error: str | None = None
     hint: str | None = None
     content: tuple[Mapping[str, Any], ...] = ()

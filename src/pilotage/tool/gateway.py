@@ -6,8 +6,9 @@ import asyncio
 import logging
 import time
 from collections.abc import Coroutine
-from dataclasses import replace
 from typing import Any, Protocol
+
+from msgspec.structs import replace
 
 from pilotage.audit.log import AuditLog
 from pilotage.domain.call import (
@@ -64,11 +65,10 @@ class Gateway:
         self.running += 1
         try:
             entry = self._registry.find(call.tool)
-            effect = entry.tool.effect
-            if effect is not _READ:
+            if entry.tool.effect is not _READ:
                 await self._audit.settled()
             arguments, ignored = entry.arguments.check(call.arguments)
-            decision = self._policy.decide(call.by, call.tool, effect)
+            decision = self._policy.decide(call.by, call.tool, entry.tool.effect)
             if decision.answer is not _ALLOW:
                 raise Denied(decision.why, f"rule {decision.rule}")
             call = call if arguments is call.arguments else replace(call, arguments=arguments)
