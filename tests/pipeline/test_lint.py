@@ -114,7 +114,15 @@ def test_the_articles_pipeline_lints_unchanged_and_its_tools_are_warnings() -> N
         ),
         (
             HEAD + "  - {name: a, tool: loose, params: {path: x, more: 1}}",
-            ["p.yaml:3:52: warning: loose: 'more' is not used"],
+            ["p.yaml:3:52: warning: loose: unknown argument 'more' is ignored"],
+        ),
+        (
+            HEAD + "  - {name: a, tool: loose, params: {path: x, dept: '${{ github.n }}'}}",
+            ["p.yaml:3:52: warning: ", "argument 'dept' is ignored; did you mean 'depth'?"],
+        ),
+        (
+            HEAD + "  - {name: a, tool: look, params: {path: x, dept: '${{ github.n }}'}}",
+            ["p.yaml:3:51: error: look: unknown argument 'dept'; did you mean 'depth'?"],
         ),
         (
             HEAD + "  - {name: a, tool: look, timeout: 90, params: {path: x}}",
@@ -151,7 +159,7 @@ steps:
     assert [line.split(" ")[0].removeprefix("p.yaml:") for line in told] == [
         *("2:1:", "3:20:", "3:27:", "4:10:"),
         *("6:27:", "6:58:", "6:73:", "7:15:"),
-        *("8:42:", "8:86:", "9:35:", "9:68:", "10:21:", "10:41:"),
+        *("8:42:", "8:86:", "9:68:", "9:76:", "10:21:", "10:41:"),
     ], told
 
 

@@ -32,6 +32,7 @@ async def test_what_the_articles_client_sends_is_run(app: App) -> None:
     result = await call(app, steps, context=CONTEXT, scan_depth=3)
     assert result.succeeded
     assert result.ignored == ("scan_depth",)
+    assert result.warnings == ("unknown argument 'scan_depth' is ignored",)
     assert result.value["variables"] == {
         "one_a_outcome": "succeeded", "one_a_value": "a/b", "two_outcome": "succeeded",
         "two_n": "3", "two_ok": "true", "IMAGE": "x:1", "n": "2",
@@ -118,3 +119,12 @@ async def test_a_pipeline_may_be_a_step_of_another(app: App) -> None:
     assert result.succeeded
     runs = app.runs.newest()
     assert sorted(run.pipeline for run in runs) == ["inner", "p"]
+
+
+async def test_an_argument_of_a_step_that_does_not_count_is_in_the_answer(app: App) -> None:
+    inner = {"name": "q", "steps": [{"name": "b", "tool": "echo"}], "valus": {}}
+    result = await call(app, [{"name": "a", "tool": "pipeline_orchestrator", "params": inner}])
+    said = "unknown argument 'valus' is ignored; did you mean 'values'?"
+    assert result.value["warnings"] == [
+        f"steps[0].params.valus: warning: pipeline_orchestrator: {said}"
+    ]

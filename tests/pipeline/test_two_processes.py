@@ -216,11 +216,15 @@ async def _some(app: App, run: str) -> AsyncIterator[Event]:
             return
 
 
-async def test_a_run_goes_on_only_in_the_folder_where_it_began(tmp_path: Path) -> None:
+async def test_a_run_goes_on_only_in_the_folder_where_it_began(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     here = make_app(tmp_path)
     step = "name: a, tool: fail, params: {file: f}, on_failure: manual"
     run = await here.runs.start(made(here, step), Given(), BY)
-    await here.runs.wait(run)
+    other = await here.runs.start(made(here, step.replace("file: f", "file: g")), Given(), BY)
+    for one in (run, other):
+        await here.runs.wait(one)
     await here.runs.close()
     here.close()
     (tmp_path / "other").mkdir()
@@ -228,5 +232,8 @@ async def test_a_run_goes_on_only_in_the_folder_where_it_began(tmp_path: Path) -
     with pytest.raises(Conflict, match="began in"):
         await elsewhere.runs.approve(run, BY)
     assert elsewhere.runs.show(run)[1].waiting == ("a",)
+    assert await elsewhere.runs.recover() == []
+    (line,) = [one.getMessage() for one in caplog.records if one.name == "pilotage.pipeline.runs"]
+    assert line.startswith(f"2 unfinished runs left alone, begun elsewhere: 2 in {tmp_path} (")
     await elsewhere.runs.close()
     elsewhere.close()

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import signal
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -251,6 +253,29 @@ async def test_cancelling_kills_the_tree_before_it_returns(tmp_path: Path) -> No
     with pytest.raises(asyncio.CancelledError):
         await task
     assert [alive(pid) for pid in pids(tmp_path)] == [False]
+
+
+async def test_cancelling_while_it_starts_kills_the_tree_too(tmp_path: Path) -> None:
+    """The program runs, and has left a daemon, before we have taken hold of its pipes."""
+    task = asyncio.create_task(run(python(DAEMON, "twice", str(tmp_path), "/no/end")))
+    while not running(str(tmp_path)):  # noqa: ASYNC110
+        await asyncio.sleep(0)
+    while not pids(tmp_path):
+        time.sleep(0.01)  # noqa: ASYNC251
+    task.cancel()
+    async with asyncio.timeout(LONG):
+        with pytest.raises(asyncio.CancelledError):
+            await task
+    assert not running(str(tmp_path))
+
+
+def running(word: str) -> bool:
+    """Is there a process with this word on its command line?"""
+    for file in Path("/proc").glob("[0-9]*/cmdline"):
+        with contextlib.suppress(OSError):
+            if word.encode() in file.read_bytes():
+                return True
+    return False
 
 
 async def test_a_cancelled_program_is_waited_for_no_longer_than_it_lives(

@@ -9,7 +9,7 @@ from pilotage.domain.errors import BadInput
 from pilotage.domain.finding import ScanType
 from pilotage.domain.scan import Choice, Coverage, Inventory
 from pilotage.domain.verdict import Ruling
-from pilotage.scan.choose import choose, unavailable, unlooked
+from pilotage.scan.choose import choose, unavailable, unlooked, unlooked_notes
 from pilotage.scan.gate import judge
 from pilotage.scan.rules import parse_rules
 from pilotage.scan.scanner import Control, Install, Parsed, Pass, Raw, Scanner
@@ -158,6 +158,6 @@ def test_an_unknown_profile_is_refused_with_those_there_are() -> None:
 
 def test_source_that_no_chosen_scanner_knows_is_said() -> None:
     choices = choose(SCANNERS, RULES, PROJECT)
-    assert unlooked(SCANNERS, PROJECT, choices) == (
-        "go: no chosen scanner knows 1 of 1 file (main.go)",
-    )
+    left = unlooked(SCANNERS, PROJECT, choices)
+    assert left == {"go": ("main.go",)}
+    assert unlooked_notes(left, PROJECT) == ("go: no chosen scanner knows 1 of 1 file (main.go)",)

@@ -107,7 +107,7 @@ def test_no_content_takes_long(hostile: bytes) -> None:
     data = hostile * ((4 << 20) // len(hostile))
     began = time.process_time()
     safe, found = defuse("f", data)
-    assert time.process_time() - began < 5
+    assert time.process_time() - began < 30
     assert len(safe) == len(data)
     assert len(found) <= 1001
 

@@ -170,6 +170,15 @@ def test_what_the_stage_could_not_take_is_incomplete() -> None:
     assert judge(allowed, [], [RAN], [], unread).ruling is Ruling.PASS
 
 
+def test_a_language_that_no_scanner_reads_keeps_a_scan_from_pass() -> None:
+    strange = {"go": ("main.go", "a_test.go")}
+    verdict = judge(ARTICLE, (), [RAN], [], (), strange)
+    assert (verdict.ruling, verdict.rule) == (Ruling.WARN, "unlooked")
+    assert verdict.why == "no scanner of the policy reads go: main.go and 1 more"
+    allowed = replace(ARTICLE, unread_allowed=("*.go",))
+    assert judge(allowed, (), [RAN], [], (), strange).ruling is Ruling.PASS
+
+
 def test_suppressed_findings_do_not_count_and_are_told() -> None:
     found = [
         replace(f, suppressed=Suppression("a.py", 1, "nosec")) for f in some(Severity.CRITICAL, 2)

@@ -186,7 +186,7 @@ BOMBS: Mapping[str, tuple[str, bytes]] = {
 def test_no_lock_file_takes_long_or_fills_memory(path: str, data: bytes) -> None:
     began = time.process_time()
     locked = read({path: data}, path)
-    assert time.process_time() - began < 20
+    assert time.process_time() - began < 60
     assert len(locked.unread) <= 1_001
     assert len(locked.pins) <= 200_000
 

@@ -86,6 +86,18 @@ async def test_bad_arguments_a_denial_and_a_failure_are_answers_that_a_model_can
 
 
 @era
+async def test_an_argument_that_does_not_count_is_said_in_words(house: House, mode: str) -> None:
+    async with connected(house, house.key("developer"), mode) as client:
+        answer = await client.call_tool("lenient", {"text": "hi", "txt": "ho"})
+    assert answer.is_error is False
+    assert isinstance(answer.content[-1], types.TextContent)
+    said = "unknown argument 'txt' is ignored; did you mean 'text'?"
+    assert answer.content[-1].text == f"warning: {said}"
+    assert answer.structured_content is not None
+    assert answer.structured_content["warnings"] == [said]
+
+
+@era
 async def test_progress_of_a_long_call_arrives_before_its_result(house: House, mode: str) -> None:
     heard: list[tuple[float, float | None, str | None]] = []
 

@@ -43,6 +43,7 @@ async def test_arguments_that_do_not_count_are_named(house: House) -> None:
     status, answer = await call(house, "lenient", given, house.headers("developer"))
     assert status == 200
     assert answer["ignored_arguments"] == ["scan_depth"]
+    assert answer["warnings"] == ["unknown argument 'scan_depth' is ignored"]
     status, answer = await call(house, "echo", given, house.headers("developer"))
     assert (status, answer["success"]) == (400, False)
     assert "scan_depth" in answer["error"]

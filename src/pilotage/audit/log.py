@@ -63,7 +63,7 @@ Opened = tuple[int, ToolCall, Body]
 
 
 def _encode(body: Body | Mapping[str, Any]) -> str:
-    return str(_json(body), "utf-8")
+    return _json(body).decode()
 
 
 class AuditLog:

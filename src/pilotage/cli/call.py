@@ -12,6 +12,7 @@ from pilotage import config
 from pilotage.cli.door import arguments_of, open_door
 from pilotage.domain.call import Outcome, Progress
 from pilotage.domain.errors import NotFound
+from pilotage.domain.text import visible
 from pilotage.tool.roots import roots
 
 
@@ -42,6 +43,8 @@ def run(arguments: argparse.Namespace) -> int:
 
     answer = asyncio.run(call())
     print(json.dumps(answer, indent=2, ensure_ascii=not sys.stdout.isatty()))
+    for warning in answer.get("warnings", ()):
+        print(visible(f"warning: {warning}"), file=sys.stderr)
     if answer["success"]:
         return 0
     return 3 if answer.get("outcome") == Outcome.UNAVAILABLE else 1

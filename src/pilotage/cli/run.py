@@ -89,6 +89,9 @@ async def _run(
     if "run" not in answer:
         kind = Unavailable if answer["outcome"] == Outcome.UNAVAILABLE else BadInput
         raise kind(answer["error"], answer.get("hint", ""))
+    if door.app is None:  # here they were said before it ran, with their places
+        for warning in answer.get("warnings", ()):
+            print(visible(warning), file=sys.stderr)
     for text in summary.reports(answer):
         terminal.show(text)
     print(summary.table(answer))

@@ -3,18 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any, TypeVar, dataclass_transform
+from typing import Any
 
-T = TypeVar("T")
-
-
-@dataclass_transform(frozen_default=True)
-def value(kind: type[T]) -> type[T]:
-    """A dataclass that is frozen for the type checker alone. At run time a frozen one takes three
-    times as long to make, which counts for what every call makes."""
-    return dataclass(slots=True)(kind)
+from msgspec import Struct
 
 
 class Effect(StrEnum):
@@ -49,10 +42,9 @@ class Principal:
     tools: tuple[str, ...] = ("*",)
 
 
-@value
-class Peer:
-    """The MCP client behind a call, for a tool whose server is elsewhere: what it is able to do, and
-    what it said beside the arguments.
+class Peer(Struct, frozen=True):
+    """The MCP client behind a call, for a tool whose server is elsewhere: what it is able to do,
+    and what it said beside the arguments.
 
     `modern`: it speaks 2026-07-28, where a question is an answer ("input required"); then `answers`
     and `state` are what it sends when it asks again. `ask` puts a question to it in mid-call, in
@@ -61,15 +53,14 @@ class Peer:
 
     modern: bool
     capabilities: Mapping[str, Any]
-    meta: Mapping[str, Any] = field(default_factory=dict)
+    meta: Mapping[str, Any] = {}
     answers: Mapping[str, Any] | None = None
     state: str | None = None
     ask: Callable[[str, Mapping[str, Any]], Awaitable[Mapping[str, Any]]] | None = None
     tell: Callable[[str, Mapping[str, Any]], None] | None = None
 
 
-@value
-class ToolCall:
+class ToolCall(Struct, frozen=True):
     """One request to run one tool. `via` is the door: rest, mcp, cli or step.
 
     `idempotency_key` is the same for each attempt at the same piece of work.
@@ -90,21 +81,22 @@ class ToolCall:
     peer: Peer | None = None
 
 
-@value
-class ToolResult:
+class ToolResult(Struct, frozen=True):
     """How a call ended. `value` is a JSON object; `content` holds MCP content blocks, if any
-    say more than `value` (wire shape: {"type": "image", "data": ..., "mimeType": ...}).
+    say more than `value` (wire shape: {"type": "image", "data": ..., "mimeType": ...}). `ignored`
+    names arguments that did not count, and `warnings` say so, with what may be meant.
 
     `wire` is what another MCP server answered, as it came: the member `"result":{...}` or
     `"error":{...}` of its JSON-RPC message. A door that speaks its era hands it on unread.
     """
 
     outcome: Outcome
-    value: Mapping[str, Any] = field(default_factory=dict)
+    value: Mapping[str, Any] = {}  # each gets its own
     error: str | None = None
     hint: str | None = None
     content: tuple[Mapping[str, Any], ...] = ()
     ignored: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
     wire: bytes | None = None
 
     @property

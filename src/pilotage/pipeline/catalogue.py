@@ -11,8 +11,8 @@ Path = tuple[str | int, ...]
 
 @dataclass(frozen=True, slots=True)
 class Wrong:
-    """What is wrong with arguments at `path`. `keyword` is the rule of JSON Schema that says so,
-    or "ignored" for an argument that the tool drops."""
+    """What is wrong with arguments at `path`. `keyword` is the rule of JSON Schema that says so; of
+    an argument that the tool does not know "ignored", where it drops it, or "unknown"."""
 
     path: Path
     keyword: str

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import msgspec
 
-from pilotage.domain.errors import PilotageError
+from pilotage.domain.errors import Conflict, PilotageError
 from pilotage.domain.pipeline import Pipeline
 from pilotage.domain.run import Event, Kind, Run
 from pilotage.pipeline import fold
@@ -53,6 +53,21 @@ def tail(database: Database, run: str, limit: int, step: str | None = None) -> l
 def begun(database: Database, run: str, upto: int) -> list[Event]:
     """The attempts that began up to event `upto`."""
     return [event(row) for row in rows.of_kind(database, run, Kind.STARTED, upto)]
+
+
+class Elsewhere(Conflict):
+    """A run that began in another `folder`: relative paths in its params would mean other files."""
+
+    def __init__(self, run: str, folder: str, here: str) -> None:
+        super().__init__(f"run {run} began in {folder}, and this is {here}", f"cd {folder}")
+        self.folder = folder
+
+
+def refuse_elsewhere(database: Database, run: str, here: str) -> None:
+    """Raise Elsewhere unless the run began in `here`."""
+    folder = read(database, run)[0].body["folder"]
+    if folder != here:
+        raise Elsewhere(run, folder, here)
 
 
 def caught_up(connection: sqlite3.Connection, plan: Plan, run: Run) -> Run:

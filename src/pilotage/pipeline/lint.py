@@ -211,7 +211,9 @@ def _calls(
 
 
 def _hidden(path: Path, keyword: str, hidden: list[Path]) -> bool:
-    """Does an expression hide whether this is wrong?"""
+    """Does an expression hide whether this is wrong? It never hides the name of an argument."""
+    if keyword in ("ignored", "unknown"):
+        return False
     if any(path[: len(hole)] == hole for hole in hidden):
         return True
     return keyword in HIDING and any(hole[: len(path)] == path for hole in hidden)

@@ -13,6 +13,7 @@ import logging
 import os
 import sqlite3
 import time
+from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
@@ -29,6 +30,7 @@ from pilotage.pipeline.lock import Locks
 from pilotage.pipeline.plan import Plan, plan
 from pilotage.pipeline.prepare import Given, Terms, prepared
 from pilotage.pipeline.say import Said, judged, resumed, stopped
+from pilotage.pipeline.tell import left_alone
 from pilotage.pipeline.watch import Watch
 from pilotage.store import runs as rows
 from pilotage.store.database import Database
@@ -130,7 +132,7 @@ class Runs:
         if row.state == RunState.ENDED or not self._locks.take(row.number):
             return False
         try:
-            self._refuse_elsewhere(run)
+            journal.refuse_elsewhere(self._database, run, self._terms.folder)
             frozen, stands = journal.load(self._database, run)
             taken = await self._database.write(lambda c: self._taken(c, frozen, stands))
         except BaseException:
@@ -170,13 +172,18 @@ class Runs:
 
     async def recover(self) -> list[str]:
         """Take up every run that is not over and that nobody drives. For a server that starts."""
-        found = []
+        found: list[str] = []
+        left: Counter[str] = Counter()
         for row in rows.unfinished(self._database):
             try:
                 if row.id not in self._live and await self.take(row.id):
                     found.append(row.id)
+            except journal.Elsewhere as error:
+                left[error.folder] += 1
             except PilotageError as error:
                 logger.warning("run %s was left: %s", row.id, error)
+        if left:
+            logger.warning(left_alone(left))
         return found
 
     async def wait(self, run: str) -> Run:
@@ -284,7 +291,7 @@ class Runs:
     async def _append(self, run: str, by: Principal, said: Said) -> Run:
         row = self._row(run)
         if run not in self._live and not self._locks.held(row.number):
-            self._refuse_elsewhere(run)
+            journal.refuse_elsewhere(self._database, run, self._terms.folder)
         frozen, stands = journal.load(self._database, run)
 
         def append(connection: sqlite3.Connection) -> Run:
@@ -378,14 +385,6 @@ class Runs:
         if row is None:
             raise NotFound(f"there is no run {run}", "pilotage runs list")
         return row
-
-    def _refuse_elsewhere(self, run: str) -> None:
-        """Relative paths in params would mean other files."""
-        folder = journal.read(self._database, run)[0].body["folder"]
-        if folder != self._terms.folder:
-            raise Conflict(
-                f"run {run} began in {folder}, and this is {self._terms.folder}", f"cd {folder}"
-            )
 
 
 def _summary(row: rows.RunRow) -> RunSummary:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Mapping
 
 from pilotage.domain.pipeline import Problem
 from pilotage.domain.run import Event, Kind
-from pilotage.domain.text import visible
+from pilotage.domain.text import counted, visible
 
 
 def problem_line(problem: Problem, file: str = "") -> str:
@@ -14,6 +15,14 @@ def problem_line(problem: Problem, file: str = "") -> str:
     place = f"{file}:{problem.line}:{problem.column}" if problem.line and file else problem.path
     hint = f" ({problem.hint})" if problem.hint else ""
     return visible(f"{place or file}: {problem.level}: {problem.what}{hint}")
+
+
+def left_alone(runs: Counter[str]) -> str:
+    """How many runs of each folder a server leaves to those who are there, on one line."""
+    shown = [f"{count} in {folder}" for folder, count in runs.most_common(3)]
+    shown += [f"others in {counted(len(runs) - 3, 'more folder')}"] if len(runs) > 3 else []
+    total = counted(runs.total(), "unfinished run")
+    return visible(f"{total} left alone, begun elsewhere: {', '.join(shown)} (pilotage runs list)")
 
 
 class Teller:

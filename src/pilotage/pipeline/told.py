@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import PurePath
 from typing import Any
@@ -94,7 +94,7 @@ def artifacts(plan: Plan, run: Run) -> list[Artifact]:
     return list(found.values())
 
 
-def result(plan: Plan, run: Run) -> ToolResult:
+def result(plan: Plan, run: Run, warnings: Sequence[str] = ()) -> ToolResult:
     """How the run stands."""
     answer: dict[str, Any] = {
         "run": run.id,
@@ -111,6 +111,8 @@ def result(plan: Plan, run: Run) -> ToolResult:
             one for step in run.steps.values() for one in _listed(step.value, "findings", _FINDING)
         ][:FINDINGS],
     }
+    if warnings:
+        answer["warnings"] = list(warnings)
     if run.state is RunState.WAITING:
         whys = "; ".join(f"{name}: {run.steps[name].why}" for name in run.waiting)
         asked = [run.steps[name].approval for name in run.waiting if run.steps[name].approval]

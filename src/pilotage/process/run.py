@@ -11,9 +11,10 @@ import contextlib
 import tempfile
 import time
 from asyncio.subprocess import Process
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from pilotage.domain.ids import new_id
 from pilotage.process.sandbox import Sandbox, start_failure
@@ -103,14 +104,16 @@ async def _run(program: Program, place: Path, on_line: Callable[[bytes], None] |
                 argv, place, program.folder, program.limits.processes
             )
         env = {**environment(home, program.environment), MARK: mark}
-        process = await asyncio.create_subprocess_exec(
-            *argv,
-            stdin=asyncio.subprocess.PIPE if program.stdin else asyncio.subprocess.DEVNULL,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.PIPE,
-            cwd=program.folder or home,
-            env=env,
-            start_new_session=True,
+        process = await _started(
+            asyncio.create_subprocess_exec(
+                *argv,
+                stdin=asyncio.subprocess.PIPE if program.stdin else asyncio.subprocess.DEVNULL,
+                stdout=asyncio.subprocess.PIPE,
+                stderr=asyncio.subprocess.PIPE,
+                cwd=program.folder or home,
+                env=env,
+                start_new_session=True,
+            )
         )
     except OSError as error:
         why = f"{error.filename or argv[0]}: {error.strerror}"
@@ -125,6 +128,23 @@ async def _run(program: Program, place: Path, on_line: Callable[[bytes], None] |
     return Finished(
         None if why else exit, bytes(out.kept), stderr, seconds, memory, killed, cut, why
     )
+
+
+async def _started(starting: Coroutine[Any, Any, Process]) -> Process:
+    """Who is cancelled while a program starts hears of it at its next await, when there is a tree
+    to kill: asyncio would kill the first process alone, and then wait for whoever holds a pipe."""
+    start, us = asyncio.ensure_future(starting), asyncio.current_task()
+    assert us is not None
+    put_off = 0
+    while not start.done():
+        try:
+            await asyncio.wait({start})
+        except asyncio.CancelledError:
+            us.uncancel()
+            put_off += 1
+    for _ in range(put_off):
+        us.cancel()
+    return start.result()
 
 
 async def _live(

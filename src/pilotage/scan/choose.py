@@ -25,6 +25,10 @@ _SERVICES = {
     "trufflehog": "the TruffleHog program",
 }
 _NAMED = 4
+LANGUAGES = frozenset(
+    ("python", "javascript", "typescript", "go", "java", "c", "csharp", "php", "ruby", "rust")
+)
+"""Kinds that are programs: what nobody looks at in one of these keeps a scan from PASS."""
 _SOURCES = ("python", "javascript", "typescript", "shell", "go", "java", "c", "csharp", "php",
             "ruby", "rust", "dockerfile", "terraform", "github-workflow", "gitlab-ci",
             "jenkinsfile", "kubernetes", "cloudformation", "helm-chart", "python-lock", "npm-lock",
@@ -86,8 +90,8 @@ def unavailable(choice: Choice) -> ScannerRun:
 
 def unlooked(
     scanners: Mapping[str, Scanner], inventory: Inventory, choices: Sequence[Choice]
-) -> tuple[str, ...]:
-    """Kinds of source of which no chosen pass reads some files, but those that read everything."""
+) -> dict[str, tuple[str, ...]]:
+    """By kind of source, the files that no chosen pass reads, but those that read everything."""
     globs = [
         glob
         for choice in choices
@@ -95,18 +99,22 @@ def unlooked(
         for glob in _pass(scanners, choice).reads
         if glob not in ("*", "**", "**/*")
     ]
-    notes = []
+    left = {}
     for kind in _SOURCES:
         files = inventory.kinds.get(kind, ())
         read = set(matching(globs, files))
-        left = [path for path in files if path not in read]
-        if left:
-            more = ", ..." if left[1:] else ""
-            notes.append(
-                f"{kind}: no chosen scanner knows {len(left)} of {counted(len(files), 'file')} "
-                f"({visible(left[0])}{more})"
-            )
-    return tuple(notes)
+        left[kind] = tuple(path for path in files if path not in read)
+    return {kind: files for kind, files in left.items() if files}
+
+
+def unlooked_notes(left: Mapping[str, Sequence[str]], inventory: Inventory) -> tuple[str, ...]:
+    """The same in sentences."""
+    return tuple(
+        f"{kind}: no chosen scanner knows {len(files)} of "
+        f"{counted(len(inventory.kinds[kind]), 'file')} "
+        f"({visible(files[0])}{', ...' if files[1:] else ''})"
+        for kind, files in left.items()
+    )
 
 
 def _profile(rules: Rules, name: str) -> Profile:

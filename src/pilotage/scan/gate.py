@@ -8,7 +8,8 @@ saw and which line of the policy would change it.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from types import MappingProxyType
 
 from pilotage.domain.call import Outcome
 from pilotage.domain.finding import Finding, Severity
@@ -29,8 +30,10 @@ def judge(
     runs: Sequence[ScannerRun],
     findings: Sequence[Finding],
     unread: Sequence[Unread] = (),
+    strange: Mapping[str, Sequence[str]] = MappingProxyType({}),
 ) -> Verdict:
     """The verdict on a scan. `unread` is what the stage could not take; each run tells its own.
+    `strange` holds files by programming language that no scanner of the policy reads.
 
     Reasons stand in the order in which they weigh; one with the ruling PASS was only noted.
     """
@@ -40,6 +43,7 @@ def judge(
         *(reason for run in runs for reason in _run(rules, run)),
         *_nothing_ran(runs),
         *_unread(rules, unread),
+        *_strange(rules, strange),
         *_suppressed(rules, findings),
     ]
     reasons.sort(key=lambda reason: _ORDER.index(reason.ruling))
@@ -164,6 +168,22 @@ def _unread(rules: Rules, unread: Sequence[Unread]) -> Iterator[Reason]:
             f"nobody could look at {visible(left[0].path)}{more} ({visible(left[0].why)})",
             f"mend them, or name them under unread_allowed in {rules.name}",
         )
+
+
+def _strange(rules: Rules, strange: Mapping[str, Sequence[str]]) -> Iterator[Reason]:
+    """The scanners that the policy names did their work, but of a language they do not speak
+    nobody can say that it is clean."""
+    for kind, files in strange.items():
+        left = [path for path in files if not matching(rules.unread_allowed, (path,))]
+        if left:
+            more = f" and {len(left) - 1} more" if left[1:] else ""
+            yield Reason(
+                "unlooked",
+                Ruling.WARN,
+                f"no scanner of the policy reads {kind}: {visible(left[0])}{more}",
+                f"name one that does under scan_tools, or the files under unread_allowed, in "
+                f"{rules.name}",
+            )
 
 
 def _suppressed(rules: Rules, findings: Sequence[Finding]) -> Iterator[Reason]:

@@ -21,7 +21,7 @@ from pilotage.domain.ids import new_id
 from pilotage.domain.scan import Choice, Inventory, Scan, ScannerRun, Unread
 from pilotage.domain.text import visible
 from pilotage.process.sandbox import unusable
-from pilotage.scan.choose import choose, unavailable, unlooked
+from pilotage.scan.choose import LANGUAGES, choose, unavailable, unlooked, unlooked_notes
 from pilotage.scan.control import Controls, definition
 from pilotage.scan.environment import Environments, Installed
 from pilotage.scan.gate import judge
@@ -101,14 +101,13 @@ class Scans:
                 image=_image_name(request) or None,
             )
             looked = await self._look(request, choices, staged, work, report)
+            if not request.types and not request.scanners:
+                looked.blind = unlooked(self.scanners, whole, choices)
             scan = await asyncio.to_thread(_told, request, rules, choices, whole, staged, looked)
-        narrowed = request.types or request.scanners
-        blind = () if narrowed else unlooked(self.scanners, whole, choices)
         scan = replace(
             scan,
             started=started,
             seconds=round(time.monotonic() - began, 3),
-            notes=(*scan.notes, *blind),
         )
         self._keep(scan, by)
         return scan
@@ -228,6 +227,7 @@ class _Looked:
     image: Image | None = None
     no_image: str = NO_REGISTRY
     keys: list[str] = field(default_factory=list)
+    blind: dict[str, tuple[str, ...]] = field(default_factory=dict)
 
 
 class _Work:
@@ -292,6 +292,8 @@ def _told(
     findings = merge(runs, rules, staged.suppressions, staged.lines)
     history = looked.history.notes if looked.history else ()
     untaken = (*staged.unread, *(looked.history.unread if looked.history else ()))
+    strange = {kind: files for kind, files in looked.blind.items() if kind in LANGUAGES}
+    notes = unlooked_notes(looked.blind, whole)
     return Scan(
         id=new_id(),
         target=_target(request),
@@ -306,8 +308,8 @@ def _told(
         findings=findings,
         suppressions=staged.suppressions,
         unread=(*untaken, *_unread(runs)),
-        verdict=judge(rules, choices, runs, findings, untaken),
-        notes=(*staged.notes, *history, *looked.notes, *_remarks(runs)),
+        verdict=judge(rules, choices, runs, findings, untaken, strange),
+        notes=(*staged.notes, *history, *looked.notes, *_remarks(runs), *notes),
         counts=Counter(f.severity for f in findings if f.suppressed is None),
     )
 

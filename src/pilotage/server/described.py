@@ -17,6 +17,7 @@ OURS = {
     "success": {"type": "boolean"},
     "outcome": {"type": "string"},
     "ignored_arguments": {"type": "array", "items": {"type": "string"}},
+    "warnings": {"type": "array", "items": {"type": "string"}},
 }
 """What tool/answer.py puts beside the tool's own fields."""
 
@@ -59,6 +60,8 @@ def result(result: ToolResult, promised: bool) -> types.CallToolResult:
         blocks.insert(0, _text(_sentence(result.error or result.outcome.value, result.hint)))
     if not result.content and (result.succeeded or result.value):
         blocks.append(_text(encode(body).decode()))
+    if result.warnings:
+        blocks.append(_text("\n".join(f"warning: {one}" for one in result.warnings)))
     structured = None if promised and not result.succeeded else body
     return types.CallToolResult.model_validate(
         {"content": blocks, "structuredContent": structured, "isError": not result.succeeded}

@@ -6,8 +6,9 @@ import asyncio
 import logging
 import time
 from collections.abc import Coroutine
-from dataclasses import replace
 from typing import Any, Protocol
+
+from msgspec.structs import replace
 
 from pilotage.audit.log import AuditLog
 from pilotage.domain.call import (
@@ -67,12 +68,11 @@ class Gateway:
         self.running += 1
         try:
             entry = self._registry.find(call.tool)
-            effect = entry.tool.effect
-            if effect is not _READ:
+            if entry.tool.effect is not _READ:
                 await self._audit.settled()
             arguments, ignored = entry.arguments.check(call.arguments)
             call = call if arguments is call.arguments else replace(call, arguments=arguments)
-            decision = self._policy.decide(call.by, call.tool, effect, call)
+            decision = self._policy.decide(call.by, call.tool, entry.tool.effect, call)
             if decision.answer is not _ALLOW:  # denied, or a person has approved this very call
                 await self._approvals.settle(call, entry.tool, decision)
             running = entry.tool.run(call, report)
@@ -85,7 +85,7 @@ class Gateway:
             else:
                 result = await _wait(entry, call, running, wants)
             if ignored or result.error is not None or self._redactor.knows:
-                result = self._clean(result, ignored)
+                result = self._clean(entry, result, ignored)
             return result
         except PilotageError as refused:
             outcome = Outcome.DENIED if isinstance(refused, Denied) else Outcome.FAILED
@@ -99,7 +99,7 @@ class Gateway:
                 name = None if entry is None else call.tool
                 self._observer.ended(name, call.via, result.outcome, seconds)
 
-    def _clean(self, result: ToolResult, ignored: tuple[str, ...]) -> ToolResult:
+    def _clean(self, entry: Entry, result: ToolResult, ignored: tuple[str, ...]) -> ToolResult:
         """Without known secrets, and with the names of arguments that did not count."""
         return replace(
             result,
@@ -107,6 +107,7 @@ class Gateway:
             content=tuple(self._redactor.result(list(result.content))),
             error=self._redactor.text(result.error) if result.error else None,
             ignored=ignored,
+            warnings=entry.arguments.warnings(ignored),
         )
 
 

@@ -72,7 +72,8 @@ class Registry:
         except KeyError:
             if name in self._all:
                 raise self._all[name].refusal() from None
-            raise NotFound(f"there is no tool {name!r}", "GET /api/v2/tools lists them") from None
+            hint = "pilotage tools list, GET /api/v2/tools"
+            raise NotFound(f"there is no tool {name!r}", hint) from None
 
     def tools(self) -> list[Tool]:
         """What callers are shown, by name: an unavailable tool comes back, so it stays."""

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import difflib
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import jsonschema_rs
 
 from pilotage.domain.errors import BadInput, PilotageError
+from pilotage.domain.text import visible
 from pilotage.tool.complexity import bounded, depth
 
 PATTERN_BYTES = 1 << 20
@@ -29,6 +31,9 @@ class Arguments:
         what = f"the input schema of {tool}"
         self._deepest = bounded(what, schema) if foreign else None
         self._known = frozenset(schema.get("properties", {}))
+        self._closed = (
+            schema.get("additionalProperties") is False and "patternProperties" not in schema
+        )
         _refuse_remote(tool, schema)
         self._validator = compiled(what, schema, foreign=foreign)
 
@@ -42,23 +47,28 @@ class Arguments:
         if self._deepest is not None and not depth(arguments, self._deepest):
             raise BadInput(f"{self._tool}: the arguments are nested deeper than {self._deepest}")
         if not self._validator.is_valid(arguments):
-            error = next(iter(self._validator.iter_errors(arguments)))
-            where = ".".join(str(part) for part in error.instance_path) or "arguments"
+            path, _, what = self.problems(arguments)[0]
+            where = ".".join(str(part) for part in path) or "arguments"
             raise BadInput(
-                f"{self._tool}: {where}: {error.message}",
-                f"known: {', '.join(sorted(self._known))}",
+                f"{self._tool}: {where}: {what}", f"known: {', '.join(sorted(self._known))}"
             )
         return arguments, ignored
+
+    def warnings(self, ignored: Iterable[str]) -> tuple[str, ...]:
+        """What to say of arguments that did not count, each with the one that may be meant."""
+        return tuple(map(self._unknown, ignored))
 
     def problems(
         self, arguments: Mapping[str, Any]
     ) -> list[tuple[tuple[str | int, ...], str, str]]:
-        """All that is wrong: the path, the keyword of the schema that says so, and what. An
-        argument that would be ignored counts, with the keyword "ignored"."""
+        """All that is wrong: the path, the keyword of the schema that says so, and what. For an
+        argument that the schema does not know the keyword is "ignored" or "unknown", as it
+        would be."""
+        keyword = "ignored" if self._open else "unknown"
         found: list[tuple[tuple[str | int, ...], str, str]] = []
-        if self._open:
+        if self._open or self._closed:
             extra = sorted(set(arguments) - self._known)
-            found += [((name,), "ignored", f"{name!r} is not used") for name in extra]
+            found += [((name,), keyword, self._unknown(name)) for name in extra]
             arguments = {k: v for k, v in arguments.items() if k in self._known}
         if self._deepest is not None and not depth(arguments, self._deepest):
             return [*found, ((), "depth", f"nested deeper than {self._deepest}")]
@@ -66,6 +76,12 @@ class Arguments:
             keyword = str(error.schema_path[-1]) if error.schema_path else ""
             found.append((tuple(error.instance_path), keyword, error.message))
         return found
+
+    def _unknown(self, name: str) -> str:
+        close = difflib.get_close_matches(name, self._known, 1)
+        meant = f"; did you mean {close[0]!r}?" if close else ""
+        fate = " is ignored" if self._open else ""
+        return f"unknown argument '{visible(name)}'{fate}{meant}"
 
 
 class Answers:

@@ -9,7 +9,7 @@ from pilotage.pipeline import lint
 from pilotage.pipeline.load import Document
 from pilotage.pipeline.prepare import Given, github
 from pilotage.pipeline.runs import Runs
-from pilotage.pipeline.tell import Teller
+from pilotage.pipeline.tell import Teller, problem_line
 from pilotage.pipeline.told import result
 from pilotage.tool.tool import Call, tool
 
@@ -43,7 +43,8 @@ async def pipeline_orchestrator(
     """
     value: dict[str, Any] = {"name": name, "steps": steps, "description": description}
     value |= {"inputs": inputs, "env": env}
-    pipeline = lint.checked(lint.lint(Document(value), runs.tools))
+    linted = lint.lint(Document(value), runs.tools)
+    pipeline = lint.checked(linted)
     given = Given(values, github(context), environment, here.call.idempotency_key)
     run = await runs.start(pipeline, given, here.call.by)
     here.tell(f"run {run}", 0, len(steps))
@@ -51,4 +52,4 @@ async def pipeline_orchestrator(
     async for event in runs.events(run, settled=True):
         for line in teller.lines(event):
             here.tell(line, teller.done, teller.total)
-    return result(*runs.show(run))
+    return result(*runs.show(run), [problem_line(each) for each in linted.problems])
