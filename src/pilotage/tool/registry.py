@@ -135,7 +135,9 @@ class Registry:
     def remove(self, *names: str) -> None:
         for name in names:
             if name not in self._all:
-                raise NotFound(f"there is no tool {name!r}", "GET /api/v2/tools lists them")
+                raise NotFound(
+                    f"there is no tool {name!r}", "pilotage tools list, GET /api/v2/tools"
+                )
         self._swap({k: v for k, v in self._all.items() if k not in names})
 
     def listen(self, listener: Callable[[], None]) -> None:

@@ -74,7 +74,9 @@ class Shown:
         everything = self._policy().may(by, "tools:write")
         entry = self._registry.all.get(name)
         if entry is None and not (everything and self._registered(name)):
-            raise NotFound(f"there is no tool {name[:100]!r}", "GET /api/v2/tools lists them")
+            raise NotFound(
+                f"there is no tool {name[:100]!r}", "pilotage tools list, GET /api/v2/tools"
+            )
         if entry is not None and not everything and not _callable(entry):
             raise entry.refusal()
         return self._view(name, by, everything)
