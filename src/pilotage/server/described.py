@@ -8,11 +8,13 @@ from typing import Any
 import mcp_types as types
 
 from pilotage.domain.call import Effect, ToolResult
-from pilotage.domain.errors import PilotageError
+from pilotage.domain.errors import NeedsApproval, PilotageError
 from pilotage.server.http import encode
 from pilotage.tool.answer import answer
 from pilotage.tool.tool import Tool
 
+META = "io.pilotage/approval"
+"""Where a call names its approval, and an answer the one that is needed."""
 OURS = {
     "success": {"type": "boolean"},
     "outcome": {"type": "string"},
@@ -23,7 +25,9 @@ OURS = {
 
 
 def tool(tool: Tool) -> types.Tool:
-    """A tool as tools/list shows it."""
+    """A tool as tools/list shows it; one of another server as that lists it."""
+    if tool.wire is not None:
+        return types.Tool.model_validate(tool.wire)
     return types.Tool(
         name=tool.name,
         title=tool.summary or None,
@@ -71,7 +75,10 @@ def result(result: ToolResult, promised: bool) -> types.CallToolResult:
 def refusal(error: PilotageError) -> types.CallToolResult:
     """A call that was decided against before anything ran."""
     block = types.TextContent(type="text", text=_sentence(error.what, error.hint))
-    return types.CallToolResult(content=[block], is_error=True)
+    meta = {META: dict(error.approval)} if isinstance(error, NeedsApproval) else None
+    return types.CallToolResult.model_validate(
+        {"content": [block], "isError": True, **({"_meta": meta} if meta else {})}
+    )
 
 
 def _sentence(error: str, hint: str | None) -> str:

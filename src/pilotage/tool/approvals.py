@@ -12,10 +12,10 @@ import secrets
 import sqlite3
 import time
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import replace
 from typing import Any, Protocol
 
 import msgspec
+from msgspec.structs import replace
 
 from pilotage.domain.approval import Approval, ApprovalState, Verdict, Vote
 from pilotage.domain.call import Answer, Decision, Principal, Report, ToolCall, ToolResult
@@ -76,7 +76,7 @@ class Approvals:
         own: bool = False,
     ) -> None:
         self._database, self._record, self._may = database, record, may
-        self._redactor, self._expire, self._own = redactor, expire, own
+        self._redactor, self.expire, self._own = redactor, expire, own
         self._bells: dict[str, set[asyncio.Event]] = {}
 
     async def settle(self, call: ToolCall, tool: Tool, decision: Decision) -> None:
@@ -156,7 +156,7 @@ class Approvals:
             step=call.step or "",
             needed=decision.needed,
             created=now,
-            expires=now + int(self._expire * 1e6),
+            expires=now + int(self.expire * 1e6),
             state=ApprovalState.PENDING,
             changed=now,
             call="",
