@@ -20,18 +20,18 @@ from mcp.server.models import InitializationOptions
 from mcp.server.stdio import stdio_server
 from mcp.server.streamable_http_manager import StreamableHTTPSessionManager
 from mcp.server.subscriptions import InMemorySubscriptionBus, ListenHandler, ToolsListChanged
+from msgspec.structs import replace
 
 from pilotage import __version__
 from pilotage.app import App
-from pilotage.domain.call import Answer, Principal, Progress, Report, ToolCall, ToolResult, silent
-from pilotage.domain.errors import NotFound, PilotageError
+from pilotage.domain.call import Answer, Principal, Report, ToolCall, ToolResult, silent
+from pilotage.domain.errors import NeedsApproval, NotFound, PilotageError
 from pilotage.domain.ids import new_id
-from pilotage.server import described
+from pilotage.server import consent, described, relay
 from pilotage.server.http import BY, Head, Receive, Scope, Send, read_body, replay
 
 logger = logging.getLogger(__name__)
 TELL_SECONDS = 5.0
-NEWS_LIMIT = 1_000
 Context = ServerRequestContext[Any, Any]
 
 
@@ -57,6 +57,7 @@ class Protocol:
         self._listen = ListenHandler(self._bus)
         self._connections: set[Connection] = set()
         self._tasks: set[asyncio.Task[Any]] = set()
+        self._telling = False
         self._users: dict[str, AuthenticatedUser] = {}
         self._server = _Server(
             "pilotage",
@@ -67,7 +68,7 @@ class Protocol:
             on_subscriptions_listen=self._listen,
             get_tool_input_schema=self._schema,
         )
-        self._server.middleware.clear()  # spans that nobody exports cost 40 % of a call
+        self._server.middleware[:] = [relay.hand_on]  # no spans: they cost 40 % of a call
         self._server.add_notification_handler(
             "notifications/initialized", types.NotificationParams, self._greet
         )
@@ -155,19 +156,45 @@ class Protocol:
         ]
         return types.ListToolsResult(tools=tools, ttl_ms=0, cache_scope="private")
 
-    async def _call(
-        self, context: Context, params: types.CallToolRequestParams
-    ) -> types.CallToolResult:
+    async def _call(self, context: Context, params: types.CallToolRequestParams) -> Any:
         """One call. Unknown tools are errors of the protocol, all else is the tool's answer, which
-        a model can read and mend (arguments that do not fit, a denial)."""
-        call = ToolCall(new_id(), params.name, params.arguments or {}, self._who(context), "mcp")
+        a model can read and mend (arguments that do not fit, a denial). What a server behind us
+        answered is handed on."""
+        call = ToolCall(
+            new_id(),
+            params.name,
+            params.arguments or {},
+            self._who(context),
+            "mcp",
+            approval=consent.named(context),
+        )
         try:
-            return described.result(await self._told(context, call), self._output(call.tool))
+            result = await self._asked(context, call)
+            if not isinstance(result, ToolResult):
+                return result
+            if result.wire is not None:
+                return relay.passed(context, result.wire)
+            return described.result(result, self._output(call.tool))
         except NotFound:
             unknown = f"Unknown tool: {call.tool[:200]}"
             raise MCPError(code=types.INVALID_PARAMS, message=unknown) from None
         except PilotageError as error:
             return described.refusal(error)
+
+    async def _asked(self, context: Context, call: ToolCall) -> Any:
+        """The result of a call; or, where it needs a person and the one at the client may be asked,
+        the question."""
+        id = await consent.answered(self._app, context, call)
+        try:
+            return await self._told(context, replace(call, approval=id) if id else call)
+        except NeedsApproval as waits:
+            if id is not None:
+                raise  # it was asked, and said nothing
+            question = await consent.ask(self._app, context, call, waits)
+            if question is not None:
+                return question
+            again = replace(call, id=new_id(), approval=waits.approval["id"])
+            return await self._told(context, again)
 
     def _output(self, name: str) -> bool:
         """Has the tool promised a shape of its answers?"""
@@ -178,29 +205,15 @@ class Protocol:
 
     async def _told(self, context: Context, call: ToolCall) -> ToolResult:
         """With progress, where the client gave a token for it."""
-        if not context.meta or "progress_token" not in context.meta:
-            return await self._shielded(call, silent)
-        news: asyncio.Queue[Progress | None] = asyncio.Queue(NEWS_LIMIT)
-
-        def report(progress: Progress) -> None:
-            if not news.full():
-                news.put_nowait(progress)
-
-        async def pump() -> None:
-            while (item := await news.get()) is not None:
-                await context.session.report_progress(item.done, item.total, item.message)
-
-        pumping = asyncio.create_task(pump())
+        back = relay.Back(context)
+        wants = context.meta is not None and "progress_token" in context.meta
+        entry = self._app.registry.entries.get(call.tool)
+        if entry is not None and entry.tool.wire is not None:
+            call = replace(call, peer=relay.peer(context, back))
         try:
-            return await self._shielded(call, report)
+            return await self._shielded(call, back.report if wants else silent)
         finally:
-            if news.full():
-                news.get_nowait()
-            news.put_nowait(None)
-            try:
-                await asyncio.wait({pumping}, timeout=TELL_SECONDS)
-            finally:
-                pumping.cancel()
+            await back.close()
 
     async def _shielded(self, call: ToolCall, report: Report) -> ToolResult:
         """In a task of its own: the SDK cancels again at each await, in which no tool could clean
@@ -225,12 +238,18 @@ class Protocol:
         connection.exit_stack.callback(self._connections.discard, connection)
 
     def _changed(self) -> None:
+        """Many changes at once are told as one."""
+        if self._telling:
+            return
+        self._telling = True
         task = asyncio.ensure_future(self._tell_changed())
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
     async def _tell_changed(self) -> None:
         """In both eras; a client that does not read delays no other."""
+        await asyncio.sleep(0)
+        self._telling = False
         await self._bus.publish(ToolsListChanged())
 
         async def tell(connection: Connection) -> None:

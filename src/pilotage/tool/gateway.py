@@ -108,6 +108,7 @@ class Gateway:
             error=self._redactor.text(result.error) if result.error else None,
             ignored=ignored,
             warnings=entry.arguments.warnings(ignored),
+            wire=self._redactor.wire(result.wire) if result.wire is not None else None,
         )
 
 

@@ -14,6 +14,7 @@ from pilotage.upstream import wire
 from pilotage.upstream.catalogue import Found
 from pilotage.upstream.link import Relay
 
+_ASKS = "input_required"
 ROUNDS = 10
 """How often a server may ask back within one call, where we put its questions to a client."""
 _ABILITIES = {
@@ -33,7 +34,7 @@ class _Result(msgspec.Struct):
     """What of a result decides something; the rest is not looked at."""
 
     isError: bool = False
-    resultType: str = "complete"
+    resultType: str | msgspec.UnsetType = msgspec.UNSET
     content: Any = ()
     structuredContent: Any = msgspec.UNSET
     inputRequests: Any = None
@@ -62,7 +63,7 @@ def runner(connection: Asks, found: Found) -> Runner:
                 why = f"{call.tool} did not answer in time"
                 return ToolResult(Outcome.TIMED_OUT, error=why)
             result = _read(call.tool, raw)
-            if result.resultType != "input_required" or not puts(peer):
+            if result.resultType != _ASKS or not puts(peer):
                 return _judged(call.tool, found, raw, result, peer)
             assert peer is not None
             params |= await put(peer, result.inputRequests, result.requestState)
@@ -122,11 +123,11 @@ def _refused(error: wire.RpcError) -> ToolResult:
 
 
 def _judged(tool: str, found: Found, raw: bytes, result: _Result, peer: Peer | None) -> ToolResult:
-    passed = b'"result":' + raw
-    if result.resultType == "input_required":
+    passed = b'"result":' + (completed(raw) if result.resultType is msgspec.UNSET else raw)
+    if result.resultType == _ASKS:
         return _asks_back(tool, result, passed, peer)
-    if result.resultType != "complete":
-        why = f"{tool} answered with {result.resultType[:40]!r}, which is not relayed"
+    if result.resultType not in (msgspec.UNSET, "complete"):
+        why = f"{tool} answered with {str(result.resultType)[:40]!r}, which is not relayed"
         return ToolResult(Outcome.FAILED, error=why)
     value = _value(result)
     if result.isError:
@@ -135,6 +136,12 @@ def _judged(tool: str, found: Found, raw: bytes, result: _Result, peer: Peer | N
     if broken:
         return ToolResult(Outcome.FAILED, error=broken, hint="tell who runs that server")
     return ToolResult(Outcome.SUCCEEDED, value, wire=passed)
+
+
+def completed(raw: bytes) -> bytes:
+    """A result of the handshake eras as 2026-07-28 has it: with the member that it must have."""
+    rest = raw.lstrip()[1:].lstrip()
+    return b'{"resultType":"complete"' + (b"" if rest.startswith(b"}") else b",") + rest
 
 
 def _asks_back(tool: str, result: _Result, passed: bytes, peer: Peer | None) -> ToolResult:
