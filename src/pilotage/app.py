@@ -24,8 +24,10 @@ from pilotage.domain.ids import new_id
 from pilotage.domain.run import Kind
 from pilotage.pipeline.access import RunAccess
 from pilotage.pipeline.catalogue import Known, Wrong
+from pilotage.pipeline.files import opened
 from pilotage.pipeline.prepare import Terms
 from pilotage.pipeline.runs import Runs
+from pilotage.pipeline.told import Artifact
 from pilotage.policy import policy
 from pilotage.policy.reload import Reload
 from pilotage.scan.control import Controls
@@ -52,6 +54,7 @@ from pilotage.upstream.http_tool import HttpTools
 from pilotage.upstream.registrations import Registrations
 from pilotage.upstream.secrets import Secrets
 from pilotage.upstream.session import Outgoing
+from pilotage.upstream.shown import Shown
 
 logger = logging.getLogger(__name__)
 FOLLOW_SECONDS = 1.0
@@ -146,6 +149,7 @@ class App:
             lambda by, action: self.policy.may(by, action),
             self.audit.note,
         )
+        self.shown = Shown(self.registry, self.registrations, lambda: self.policy)
         named = settings.words("plugins")
         for definition in shelf.plugins("pilotage.tools", named, Definition).values():
             self.registry.add(definition.bind(self.services))

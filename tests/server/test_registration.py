@@ -334,6 +334,37 @@ async def test_the_change_and_its_audit_row_are_on_disk_together(house: House) -
     assert house.app.database.read("SELECT * FROM registration") == []
 
 
+CANARIES = {
+    "Cookie": "session=canary-cookie",
+    "X-Api-Key": "canary-api-key",
+    "Proxy-Authorization": "Basic canary-proxy",
+    "Idempotency-Key": "canary-key",
+    "X-Forwarded-For": "canary-for",
+    "Referer": "http://localhost/canary-referer",
+    "User-Agent": "canary-agent",
+}
+MESSAGE = {
+    "jsonrpc": "2.0",
+    "id": 1,
+    "method": "tools/call",
+    "params": {
+        "name": "ticket",
+        "arguments": {"id": 1},
+        "_meta": {
+            "io.modelcontextprotocol/protocolVersion": "2026-07-28",
+            "io.modelcontextprotocol/clientInfo": {"name": "canary-client", "version": "1"},
+            "io.modelcontextprotocol/clientCapabilities": {},
+        },
+    },
+}
+MODERN = {
+    "Accept": "application/json, text/event-stream",
+    "MCP-Protocol-Version": "2026-07-28",
+    "Mcp-Method": "tools/call",
+    "Mcp-Name": "ticket",
+}
+
+
 def seen(echo: Echo) -> str:
     return repr(echo.seen)
 
@@ -341,36 +372,7 @@ def seen(echo: Echo) -> str:
 async def test_nothing_of_who_calls_travels_on(house: House) -> None:
     """No token, cookie or API key of the caller, by any route."""
     admin = house.key("admin")
-    headers = {
-        "Authorization": f"Bearer {admin}",
-        "Cookie": "session=canary-cookie",
-        "X-Api-Key": "canary-api-key",
-        "Proxy-Authorization": "Basic canary-proxy",
-        "Idempotency-Key": "canary-key",
-        "X-Forwarded-For": "canary-for",
-        "Referer": "http://localhost/canary-referer",
-        "User-Agent": "canary-agent",
-    }
-    message = {
-        "jsonrpc": "2.0",
-        "id": 1,
-        "method": "tools/call",
-        "params": {
-            "name": "ticket",
-            "arguments": {"id": 1},
-            "_meta": {
-                "io.modelcontextprotocol/protocolVersion": "2026-07-28",
-                "io.modelcontextprotocol/clientInfo": {"name": "canary-client", "version": "1"},
-                "io.modelcontextprotocol/clientCapabilities": {},
-            },
-        },
-    }
-    modern = {
-        "Accept": "application/json, text/event-stream",
-        "MCP-Protocol-Version": "2026-07-28",
-        "Mcp-Method": "tools/call",
-        "Mcp-Name": "ticket",
-    }
+    headers = {**CANARIES, "Authorization": f"Bearer {admin}"}
     async with echoing() as echo:
         assert (await put(house, "ticket", admin, ticket(echo.url)))[0] == 201
         where = f"{house.url}{TOOLS_AT}/call/ticket"
@@ -380,7 +382,7 @@ async def test_nothing_of_who_calls_travels_on(house: House) -> None:
         async with house.session.post(where, json={"id": 1}, headers=stream) as answer:
             assert "succeeded" in await answer.text()
         async with house.session.post(
-            f"{house.url}/mcp", json=message, headers={**headers, **modern}
+            f"{house.url}/mcp", json=MESSAGE, headers={**headers, **MODERN}
         ) as answer:
             assert "tickets/1" in await answer.text()
         assert len(echo.seen) == 3

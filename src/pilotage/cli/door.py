@@ -10,13 +10,14 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
+import msgspec
+
 from pilotage.app import App, local_principal
 from pilotage.config import Settings
 from pilotage.domain.call import Report, silent
 from pilotage.domain.errors import BadInput
 from pilotage.tool.answer import answer
 from pilotage.tool.roots import Roots
-from pilotage.tool.tool import Tool
 
 if TYPE_CHECKING:
     from pilotage.ci.client import Client
@@ -43,33 +44,22 @@ class Door:
         by = local_principal()
         return answer(await self.app.call(tool, arguments, by, "cli", report, idempotency_key))
 
-    async def tools(self) -> list[dict[str, Any]]:
-        """All tools, by name: name, summary, description, effect, timeout (seconds), schemas."""
+    async def tools(self, owner: str | None = None) -> list[dict[str, Any]]:
+        """All tools, by name, or those of one owner: see ToolView."""
         if self.client is not None:
-            return list((await self.client.get("/api/v2/tools"))["tools"])
+            query = {} if owner is None else {"owner": owner}
+            return list((await self.client.get("/api/v2/tools", **query))["tools"])
         assert self.app is not None
-        return [_described(tool) for tool in self.app.registry.tools()]
+        views = self.app.shown.all(local_principal(), owner)
+        return [msgspec.to_builtins(view) for view in views]
 
     async def tool(self, name: str) -> dict[str, Any]:
         """One of them. Raises NotFound."""
         if self.client is not None:
             return await self.client.get(f"/api/v2/tools/{quote(name, safe='')}")
         assert self.app is not None
-        return _described(self.app.registry.find(name).tool)
-
-
-def _described(tool: Tool) -> dict[str, Any]:
-    """As the management API tells it, without what only a server knows."""
-    return {
-        "name": tool.name,
-        "summary": tool.summary,
-        "description": tool.description,
-        "effect": tool.effect.value,
-        "idempotent": tool.idempotent,
-        "timeout": tool.timeout,
-        "input_schema": tool.input_schema,
-        "output_schema": tool.output_schema,
-    }
+        view: dict[str, Any] = msgspec.to_builtins(self.app.shown.one(name, local_principal()))
+        return view
 
 
 @asynccontextmanager

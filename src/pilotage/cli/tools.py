@@ -21,7 +21,6 @@ from pilotage.domain.errors import BadInput
 from pilotage.domain.text import visible
 from pilotage.tool.registry import State
 from pilotage.tool.roots import roots
-from pilotage.upstream.shown import Shown
 from pilotage.upstream.template import parse
 from pilotage.upstream.wanted import If, Wanted
 
@@ -40,6 +39,7 @@ def register(parser: argparse.ArgumentParser) -> None:
     listed.add_argument("--json", action="store_true", help="all that is known of them")
     show = verbs.add_parser("show", help="all that is known of one")
     show.add_argument("name", metavar="NAME")
+    show.add_argument("--json", action="store_true", help="as JSON")
     _register_put(verbs.add_parser("put", help="register one, or change it"))
     for name, text in zip(_ACTS, ("it is gone", "let it be called", "let nobody"), strict=True):
         verb = verbs.add_parser(name, help=text)
@@ -79,9 +79,10 @@ async def _run(arguments: argparse.Namespace, settings: config.Settings) -> int:
     wish = _wish(arguments) if arguments.what == "put" else None
     async with open_door(settings, roots(base=".")) as door:
         if arguments.what == "list":
-            _list(await _all(door, arguments.owner), arguments.json)
+            _list(await door.tools(arguments.owner), arguments.json)
         elif arguments.what == "show":
-            print(_json(await _one(door, arguments.name)))
+            view = await door.tool(arguments.name)
+            print(_json(view)) if arguments.json else _show(view)
         elif wish is not None:
             return await _put(door, arguments, wish)
         else:
@@ -98,9 +99,8 @@ async def _put(door: Door, arguments: argparse.Namespace, wish: Wanted) -> int:
         headers = {"If-Match": f'"{tag}"'} if tag else {}
         view = await door.client.send("PUT", _path(name), msgspec.to_builtins(wish), headers)
     else:
-        app = _app(door)
-        await app.registrations.put(name, wish, local_principal(), If(tag))
-        view = msgspec.to_builtins(_shown(app).one(name, local_principal()))
+        await _app(door).registrations.put(name, wish, local_principal(), If(tag))
+        view = await door.tool(name)
     why = f": {visible(view['why'])}" if view["why"] else ""
     print(f"{visible(name)} is {view['state']}{why}")
     print(f"tool_id {view['tool_id']}  etag {view['etag']}")
@@ -129,40 +129,31 @@ async def _act(door: Door, arguments: argparse.Namespace) -> None:
         await registrations.enable(name, what == "enable", by, owner, If(tag))
 
 
-async def _all(door: Door, owner: str | None) -> Sequence[Mapping[str, Any]]:
-    if door.client is not None:
-        query = {} if owner is None else {"owner": owner}
-        found: Sequence[Mapping[str, Any]] = (await door.client.get(_AT, **query))["tools"]
-        return found
-    views = _shown(_app(door)).all(local_principal(), owner)
-    return [msgspec.to_builtins(view) for view in views]
-
-
-async def _one(door: Door, name: str) -> Mapping[str, Any]:
-    if door.client is not None:
-        return await door.client.get(_path(name))
-    view: Mapping[str, Any] = msgspec.to_builtins(_shown(_app(door)).one(name, local_principal()))
-    return view
-
-
 def _list(views: Sequence[Mapping[str, Any]], whole: bool) -> None:
     if whole:
         print(_json(views))
         return
-    rows = [("NAME", "STATE", "EFFECT", "OWNER", "SUMMARY")]
+    width = max((len(view["name"]) for view in views), default=0)
     for view in views:
-        why = f": {view['why']}" if view["why"] else ""
-        cells = (
-            view["name"],
-            view["state"],
-            view["effect"] or "",
-            view["owner"] or "pilotage",
-            view["summary"] + why if view["state"] == State.READY else why[2:],
-        )
-        rows.append(tuple(visible(cell) for cell in cells))  # type: ignore[arg-type]
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    for row in rows:
-        print("  ".join(f"{c:<{w}}" for c, w in zip(row, widths, strict=True)).rstrip())
+        notes = [view["owner"]] if view["owner"] else []
+        if view["state"] != State.READY:
+            notes.append(f"{view['state']}: {view['why']}" if view["why"] else view["state"])
+        note = f"  ({', '.join(notes)})" if notes else ""
+        row = f"{view['name']:<{width}}  {view['effect'] or '':<7}  {view['summary']}{note}"
+        print(visible(row))
+
+
+def _show(view: Mapping[str, Any]) -> None:
+    lines = [f"{view['name']}: {view['state']}" + (f", {view['why']}" if view["why"] else "")]
+    if view["effect"] is not None:
+        lines.append(f"{view['effect']}, at most {view['timeout']:g} s a call")
+    if view["tool_id"] is not None:
+        lines.append(f"{view['kind']}, owner {view['owner']}")
+        lines.append(f"tool_id {view['tool_id']}  etag {view['etag']}")
+    for text in (view["description"], view["definition"], view["input_schema"]):
+        if text:
+            lines += ["", *(text if isinstance(text, str) else _json(text)).splitlines()]
+    print("\n".join(map(visible, lines)))
 
 
 def _json(value: Any) -> str:
@@ -228,7 +219,3 @@ def _path(name: str) -> str:
 def _app(door: Door) -> App:
     assert door.app is not None
     return door.app
-
-
-def _shown(app: App) -> Shown:
-    return Shown(app.registry, app.registrations, lambda: app.policy)

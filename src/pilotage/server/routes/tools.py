@@ -44,7 +44,7 @@ class Wish:
 
 
 def add(api: FastAPI, app: App) -> None:
-    shown = Shown(app.registry, app.registrations, lambda: app.policy)
+    shown = app.shown
     read = [may(app, "tools:read")]
 
     @api.get("/api/v2/tools", tags=["tools"], dependencies=read)
