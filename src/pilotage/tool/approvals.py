@@ -76,7 +76,7 @@ class Approvals:
         own: bool = False,
     ) -> None:
         self._database, self._record, self._may = database, record, may
-        self._redactor, self.expire, self._own = redactor, expire, own
+        self._redactor, self.expire, self.own = redactor, expire, own
         self._bells: dict[str, set[asyncio.Event]] = {}
 
     async def settle(self, call: ToolCall, tool: Tool, decision: Decision) -> None:
@@ -241,7 +241,7 @@ class Approvals:
     def _forbidden(self, one: Approval, by: Principal, verdict: Verdict, at_client: bool) -> str:
         """Why `by` must not say this, "" where it may. Everybody may withdraw what it asked."""
         if one.principal == by.name:
-            own = at_client and self._own and self._may(by, MAY_OWN)
+            own = at_client and self.own and self._may(by, MAY_OWN)
             if verdict is Verdict.REJECTED or own:
                 return ""
             return f"{by.name} asked for it, and nobody approves its own call"
@@ -253,7 +253,7 @@ class Approvals:
 
     def may_at_client(self, by: Principal) -> bool:
         """May a person at the client of `by` approve what `by` asks for?"""
-        return self._own and self._may(by, MAY_OWN)
+        return self.own and self._may(by, MAY_OWN)
 
     def show(self, id: str, by: Principal) -> Approval:
         """One of `by`, or any for who approves; others are NotFound."""
