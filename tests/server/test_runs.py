@@ -65,7 +65,7 @@ async def test_a_run_is_started_and_shown(house: House) -> None:
     assert shown["github"] == {"sha": "abc"}
     assert shown["plan"]["steps"][0]["tool"] == "say"
     assert shown["results"] == {"a": {"lines": 1}}
-    assert shown["driven"] is False
+    assert shown["process"] is None
     assert "results" not in (await ask(house, "GET", f"/{run}", key))[1]
 
 

@@ -18,7 +18,7 @@ from typing import Any
 from starlette.responses import Response
 
 from pilotage.domain.errors import Busy, PilotageError
-from pilotage.server.http import Receive, Scope, Send, encode, refusal
+from pilotage.server.http import Receive, Scope, Send, a_bug, encode, refusal
 
 logger = logging.getLogger(__name__)
 BEAT = 5.0
@@ -91,8 +91,14 @@ class EventStream(Response):
                         self._still()
                         looked = time.monotonic()
                     await _write(send, b": \n\n" if shown is None else _frame(shown))
-        except PilotageError as error:
-            await _write(send, b"event: error\ndata: " + encode(refusal(error)) + b"\n\n")
+        except TimeoutError:
+            raise
+        except Exception as error:
+            if not isinstance(error, PilotageError):
+                logger.exception("an event stream of %s broke", self._who)
+            why = error if isinstance(error, PilotageError) else a_bug(error)
+            body = encode({**refusal(why), "status": why.status})
+            await _write(send, b"event: error\ndata: " + body + b"\n\n")
         await _write(send, b"", more=False)
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import stat
 from collections.abc import AsyncGenerator, Iterator
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
@@ -165,7 +164,7 @@ def _add_artifacts(api: FastAPI, app: App) -> None:
         app.run_access.seen(run, request.scope[BY])
         for one in told.artifacts(*app.runs.show(run)):
             if (one.step, one.name) == (step, name):
-                return _sent(_opened(app, one), one)
+                return _sent(app.open_artifact(one), one)
         raise NotFound(f"run {run} has no artifact {name!r} of a step {step!r}", "see its list")
 
 
@@ -173,35 +172,13 @@ def _artifact(app: App, run: str, one: Artifact) -> ArtifactView:
     path = f"{quote(one.step, safe='')}/{quote(one.name)}"
     href = f"/api/v2/runs/{run}/artifacts/{path}"
     try:
-        opened = _opened(app, one)
+        opened = app.open_artifact(one)
     except (Denied, NotFound, Unavailable) as error:
         return ArtifactView(one.step, one.name, href, None, False, error.what)
     with opened:
         found = os.fstat(opened.fileno())
     changed = found.st_mtime_ns // 1000 > one.since
     return ArtifactView(one.step, one.name, href, found.st_size, changed)
-
-
-def _opened(app: App, one: Artifact) -> Any:
-    """The file, if it lies in the roots once all links are followed, and only if a tool of the
-    house has named it: what others' tools say of our files is only words."""
-    entry = app.registry.all.get(one.tool)
-    if entry is None or entry.tool.owner:
-        raise Denied(f"{one.tool} is no tool of this server's own", "its files are not handed out")
-    path = app.roots.inside(one.file_path)
-    try:
-        number = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
-    except OSError as error:
-        why = f"{one.name} is not there any more: {error.strerror}"
-        raise NotFound(why, "the run that made it, again") from None
-    try:
-        app.roots.inside(os.readlink(f"/proc/self/fd/{number}"))  # where a folder was swapped
-        if not stat.S_ISREG(os.fstat(number).st_mode):
-            raise NotFound(f"{one.name} is no file", "only files are handed out")
-    except BaseException:
-        os.close(number)
-        raise
-    return os.fdopen(number, "rb")
 
 
 def _sent(opened: Any, one: Artifact) -> Response:

@@ -15,6 +15,7 @@ from pilotage.domain.pipeline import Level, Pipeline
 from pilotage.domain.run import RunState, RunSummary
 from pilotage.pipeline import lint, load, told
 from pilotage.pipeline.prepare import Given, github
+from pilotage.pipeline.tell import problem_line
 from pilotage.server.http import BY, Detailed
 from pilotage.server.routes.permission import may
 from pilotage.store.runs import Wanted
@@ -73,7 +74,8 @@ class StepView:
 class RunView:
     """How a run stands after event `seq`. `success` is true for one that succeeded; `waiting` names
     the steps that a person decides about, `error` and `why` say what is wrong, `hint` the mend.
-    `driven`: some process works on it. `results` of the steps are there where they were asked for.
+    `process` drives it now, null where none does. `results` of the steps stand there if asked for,
+    `warnings` of lint where the run was started.
     """
 
     run: str
@@ -85,7 +87,7 @@ class RunView:
     created: int
     changed: int
     seq: int
-    driven: bool
+    process: int | None
     why: str
     steps: list[StepView]
     variables: dict[str, str]
@@ -96,6 +98,7 @@ class RunView:
     error: str | None = None
     hint: str | None = None
     results: dict[str, Any] | None = None
+    warnings: list[str] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,7 +127,7 @@ def view(app: App, run: str, *, results: bool = False) -> dict[str, Any]:
     body = {
         **answer(told.result(plan, stands)),
         **told.beside(plan, stands, results=results),
-        "driven": app.runs.owner(run) is not None,
+        "process": app.runs.owner(run),
     }
     shown: dict[str, Any] = app.redactor.result(body)
     return shown
@@ -149,11 +152,11 @@ def add(api: FastAPI, app: App) -> None:
     ) -> dict[str, Any]:
         """Start a run; it goes on whether or not the client stays. The same Idempotency-Key of the
         same principal is the same run again; with another pipeline or other inputs it is a 409."""
-        pipeline = _pipeline(app, body.pipeline)
+        pipeline, warnings = _pipeline(app, body.pipeline)
         given = Given(body.inputs, github(body.context), body.environment, key, body.timeout)
         run = await app.runs.start(pipeline, given, request.scope[BY])
         response.headers["Location"] = f"/api/v2/runs/{run}"
-        return view(app, run)
+        return {**view(app, run), "warnings": warnings}
 
     @api.get("/api/v2/runs", tags=["runs"], responses=refusals(400))
     def list_runs(
@@ -218,15 +221,16 @@ def _add_verb(api: FastAPI, app: App, verb: str, summary: str) -> None:
         return {**view(app, run), "seq": after.seq}
 
 
-def _pipeline(app: App, given: str | dict[str, Any]) -> Pipeline:
-    """Linted against the tools of here. A tool that is not here is an error at this door."""
+def _pipeline(app: App, given: str | dict[str, Any]) -> tuple[Pipeline, list[str]]:
+    """Linted against the tools of here, with what else lint has to say. A tool that is not here
+    is an error at this door."""
     document = load.document(given) if isinstance(given, str) else load.Document(given)
     linted = lint.lint(document, app.runs.tools)
     missing = linted.pipeline is not None and any(
         step.tool not in app.runs.tools for step in linted.pipeline.steps
     )
     if linted.pipeline is not None and not missing:
-        return linted.pipeline
+        return linted.pipeline, [problem_line(each) for each in linted.problems]
     problems = [
         {"level": p.level.value, "what": p.what, "hint": p.hint, "path": p.path,
          "line": p.line, "column": p.column}
