@@ -23,7 +23,7 @@ from pilotage.pipeline.spec import json_schema
 from pilotage.scan.scanner import Scanner
 from pilotage.tool.roots import roots
 
-CUT = ("README.md", "CONTRIBUTING.md")
+CUT = ("README.md", "CONTRIBUTING.md", *map(str, sorted(Path("docs/guides").glob("*.md"))))
 NOTE = "<!-- Written by `make docs`; edit the code instead. -->\n"
 
 

@@ -69,7 +69,7 @@ class HttpTools:
         try:
             given = msgspec.convert(definition, Declaration)
         except msgspec.ValidationError as error:
-            raise BadInput(f"{name}: {error}", "docs/guides/http-tools.md") from None
+            raise BadInput(f"{name}: {error}", "docs/guides/your-http-api.md") from None
         self._endpoint(name, given)
         self._outgoing.egress.check_url(parse(given.url).example())
         kept: dict[str, Any] = msgspec.to_builtins(given)
