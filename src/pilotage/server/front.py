@@ -11,6 +11,7 @@ from pilotage.domain.errors import Busy, PilotageError, Unauthenticated, Unavail
 from pilotage.server import management
 from pilotage.server.access import Access
 from pilotage.server.calls import PREFIX, Calls
+from pilotage.server.fast import Fast
 from pilotage.server.http import (
     BY,
     Gone,
@@ -45,6 +46,7 @@ class Front:
         self._runs, self._leave = app.runs, app.leave
         self._calls = Calls(app.gateway, app.registry, app.approvals)
         self._protocol = Protocol(app, local)
+        self.fast = Fast(app.gateway, app.registry, self._protocol)
         self._management = management.make(app, self.metrics, lambda: self.stopping)
         self._end = asyncio.Event()
         self._ended = asyncio.Event()
@@ -66,7 +68,7 @@ class Front:
             if path.startswith(PREFIX):
                 await self._calls.serve(scope, head, by, receive, send)
             elif path == MCP:
-                await self._protocol.serve(scope, head, by, receive, send)
+                await self.fast.serve(scope, head, by, receive, send)
             else:
                 scope[BY] = by
                 if scope["method"] != "GET":

@@ -20,6 +20,9 @@ Head = dict[bytes, bytes]
 JSON = b"application/json"
 BY = "pilotage.by"
 """The key of an ASGI scope under which the authenticated principal is handed on."""
+DONE = "pilotage.done"
+"""The key under which a call that has run already hands on how it ended: a ToolResult, or what it
+raised."""
 BODY_LIMIT = 4 << 20
 DEPTH_LIMIT = 64
 _ONCE = frozenset(

@@ -19,7 +19,7 @@ from mcp.server.lowlevel import NotificationOptions, Server
 from mcp.server.models import InitializationOptions
 from mcp.server.stdio import stdio_server
 from mcp.server.streamable_http_manager import StreamableHTTPSessionManager
-from mcp.server.subscriptions import InMemorySubscriptionBus, ListenHandler, ToolsListChanged
+from mcp.server.subscriptions import InMemorySubscriptionBus
 from msgspec.structs import replace
 
 from pilotage import __version__
@@ -27,8 +27,9 @@ from pilotage.app import App
 from pilotage.domain.call import Answer, Principal, Report, ToolCall, ToolResult, silent
 from pilotage.domain.errors import NeedsApproval, NotFound, PilotageError
 from pilotage.domain.ids import new_id
-from pilotage.server import consent, described, relay
-from pilotage.server.http import BY, Head, Receive, Scope, Send, read_body, replay
+from pilotage.server import consent, described, offered, relay
+from pilotage.server.http import BY, DONE, Head, Receive, Scope, Send, read_body, replay
+from pilotage.upstream.connection import News
 
 logger = logging.getLogger(__name__)
 TELL_SECONDS = 5.0
@@ -44,7 +45,11 @@ class _Server(Server[Any]):
         experimental_capabilities: dict[str, dict[str, Any]] | None = None,
         extensions: dict[str, dict[str, Any]] | None = None,
     ) -> InitializationOptions:
-        options = notification_options or NotificationOptions(tools_changed=True)
+        options = notification_options or NotificationOptions(
+            prompts_changed="prompts/list" in self._request_handlers,
+            resources_changed="resources/list" in self._request_handlers,
+            tools_changed=True,
+        )
         return super().create_initialization_options(options, experimental_capabilities, extensions)
 
 
@@ -54,7 +59,7 @@ class Protocol:
     def __init__(self, app: App, local: Principal | None = None) -> None:
         self._app, self._local = app, local
         self._bus = InMemorySubscriptionBus()
-        self._listen = ListenHandler(self._bus)
+        self._listen = offered.Listen(self._bus)
         self._connections: set[Connection] = set()
         self._tasks: set[asyncio.Task[Any]] = set()
         self._telling = False
@@ -69,11 +74,17 @@ class Protocol:
             get_tool_input_schema=self._schema,
         )
         self._server.middleware[:] = [relay.hand_on]  # no spans: they cost 40 % of a call
+        self._listen.offered = offered.Offered(app, self._server, self._who)
         self._server.add_notification_handler(
             "notifications/initialized", types.NotificationParams, self._greet
         )
         # Answers are event streams where they must be: progress and cancelling need them.
         self._http = StreamableHTTPSessionManager(self._server)
+
+    @property
+    def stamp(self) -> dict[str, Any]:
+        """What is beside each answer in 2026-07-28: who we are."""
+        return {types.SERVER_INFO_META_KEY: self._server.server_info_stamp}
 
     async def serve(
         self, scope: Scope, head: Head, by: Principal, receive: Receive, send: Send
@@ -120,6 +131,7 @@ class Protocol:
             loop.call_soon_threadsafe(self._changed)
 
         self._app.registry.listen(heard)
+        self._app.federation.hear(self._news)
 
     def _user(self, by: Principal) -> AuthenticatedUser:
         user = self._users.get(by.name)
@@ -204,7 +216,9 @@ class Protocol:
             return True
 
     async def _told(self, context: Context, call: ToolCall) -> ToolResult:
-        """With progress, where the client gave a token for it."""
+        """With progress, where the client gave a token for it. A call of server/fast.py has run."""
+        if context.request is not None and DONE in context.request.scope:
+            return _ended(context.request.scope.pop(DONE))
         back = relay.Back(context)
         wants = context.meta is not None and "progress_token" in context.meta
         entry = self._app.registry.entries.get(call.tool)
@@ -246,17 +260,35 @@ class Protocol:
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
+    def _news(self, _: object, news: News) -> None:
+        """What a server behind us tells; of its tools, the registry may have told the same."""
+        if news.what == "tools":
+            self._changed()
+            return
+        task = asyncio.ensure_future(self._tell(news))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
     async def _tell_changed(self) -> None:
-        """In both eras; a client that does not read delays no other."""
         await asyncio.sleep(0)
         self._telling = False
-        await self._bus.publish(ToolsListChanged())
+        await self._tell(News("tools"))
+
+    async def _tell(self, news: News) -> None:
+        """In both eras; a client that does not read delays no other."""
+        await self._bus.publish(offered.event(news))
 
         async def tell(connection: Connection) -> None:
             try:
                 async with asyncio.timeout(TELL_SECONDS):
-                    await connection.send_tool_list_changed()
+                    await offered.tell(connection, news)
             except TimeoutError:
-                logger.warning("a client did not take tools/list_changed")
+                logger.warning("a client did not take news of %s", news.what)
 
         await asyncio.gather(*map(tell, tuple(self._connections)))
+
+
+def _ended(done: ToolResult | Exception) -> ToolResult:
+    if isinstance(done, Exception):
+        raise done
+    return done

@@ -24,11 +24,15 @@ class Watch:
     """One request in waiting. `stream`: the client reads server-sent events.
 
     A client that goes away cancels the task at hand, the one that called the gateway. `committed`:
-    the status 200 is sent.
+    the status 200 is sent. `kind` is the type of what is streamed, `beat` what keeps it alive.
     """
+
+    kind, beat = b"text/event-stream", b": \n\n"
 
     def __init__(self, receive: Receive, send: Send, stream: bool = True) -> None:
         self._receive, self._send, self._stream = receive, send, stream
+        if not stream:
+            self.kind, self.beat = JSON, b" "
         self._task = asyncio.current_task()
         self._gone = False
         self._tasks: list[asyncio.Task[None]] = []
@@ -83,7 +87,7 @@ class Watch:
                     await self._wake.wait()
             except TimeoutError:
                 await self._commit()
-                await self._write(b": \n\n" if self._stream else b" ")
+                await self._write(self.beat)
             self._wake.clear()
             await self._tell()
             patience = BEAT
@@ -91,8 +95,7 @@ class Watch:
     async def _commit(self) -> None:
         if not self.committed:
             self.committed = True
-            kind = b"text/event-stream" if self._stream else JSON
-            headers = [(b"content-type", kind), (b"cache-control", b"no-store")]
+            headers = [(b"content-type", self.kind), (b"cache-control", b"no-store")]
             await self._send({"type": "http.response.start", "status": 200, "headers": headers})
 
     async def _write(self, body: bytes, *, more: bool = True) -> None:
