@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import ssl
+from pathlib import Path
 
 import pytest
 
 from pilotage.domain.errors import BadInput, Denied, PilotageError, Unavailable
+from pilotage.server import tls
 from pilotage.upstream.egress import Egress
 from pilotage.upstream.session import Outgoing
 from upstream.echo import echoing
@@ -284,3 +287,21 @@ async def test_an_unfinished_call_that_is_cancelled_leaves_nothing_open() -> Non
         task.cancel()
         with pytest.raises((asyncio.CancelledError, PilotageError)):
             await task
+
+
+async def test_a_certificate_that_nobody_vouches_for_is_refused(tmp_path: Path) -> None:
+    authority = tmp_path / "ca.pem"
+    files = tls.automatic(authority, ("localhost", "127.0.0.1"))
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.load_cert_chain(files.certificate, files.key)
+    async with echoing(context) as echo:
+        url = f"https://localhost:{echo.port}/"
+        with pytest.raises(Unavailable, match="certificate"):
+            await get(Outgoing(Egress(["localhost"])), url)
+        assert echo.seen == []
+        assert (await get(Outgoing(Egress(["localhost"]), authority=authority), url))[0] == 200
+
+
+async def test_a_name_that_is_nowhere_is_unavailable() -> None:
+    with pytest.raises(Unavailable, match="cannot be reached"):
+        await get(Outgoing(Egress()), "https://no-such-host.invalid/")

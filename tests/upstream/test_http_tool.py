@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from pilotage import config
 from pilotage.app import App, local_principal
@@ -53,8 +55,8 @@ TEXT, NUMBER = {"type": "string"}, {"type": "integer"}
 
 
 async def put(app: App, **definition: Any) -> None:
-    given = {"method": "GET", "input_schema": schema(), **definition}
-    await app.registrations.put("t", Wanted("http", given), ME)
+    whole = {"method": "GET", "input_schema": schema(), **definition}
+    await app.registrations.put("t", Wanted("http", whole), ME)
 
 
 async def call(app: App, **arguments: Any) -> ToolResult:
@@ -62,8 +64,8 @@ async def call(app: App, **arguments: Any) -> ToolResult:
 
 
 async def test_what_the_url_does_not_name_goes_into_the_body(app: App, echo: Echo) -> None:
-    given = schema("id", id=NUMBER, text=TEXT, tags={"type": "array", "items": TEXT})
-    await put(app, method="POST", url=echo.url + "/t/{id}", input_schema=given)
+    takes = schema("id", id=NUMBER, text=TEXT, tags={"type": "array", "items": TEXT})
+    await put(app, method="POST", url=echo.url + "/t/{id}", input_schema=takes)
     result = await call(app, id=3, text="é", tags=["a"])
     assert result.value["status"] == 200
     sent = result.value["result"]
@@ -73,8 +75,8 @@ async def test_what_the_url_does_not_name_goes_into_the_body(app: App, echo: Ech
 
 
 async def test_values_cannot_leave_their_place(app: App, echo: Echo) -> None:
-    given = schema("id", id=TEXT, q=TEXT)
-    await put(app, url=echo.url + "/t/{id}/x?q={q}&z=1", input_schema=given)
+    takes = schema("id", id=TEXT, q=TEXT)
+    await put(app, url=echo.url + "/t/{id}/x?q={q}&z=1", input_schema=takes)
     result = await call(app, id="a/b?c#d@evil.example", q="x&z=2#e")
     assert result.value["result"]["target"] == (
         "/t/a%2Fb%3Fc%23d%40evil.example/x?q=x%26z%3D2%23e&z=1"
@@ -268,6 +270,10 @@ GITHUB = "ghp_" + "a1" * 20
         ({"headers": {"X": 5}}, "X"),
         ({"description": f"use {GITHUB}"}, "looks like a secret"),
         ({"input_schema": schema(), "description": 5}, "description"),
+        ({"summary": "two\nlines"}, "the summary is a line"),
+        ({"summary": "x" * 201}, "the summary is a line"),
+        ({"description": "x" * 8_001}, "have at most"),
+        ({"url": "https://a.example/" + "x" * 8_000}, "have at most"),
         ({"timeout": 0}, "timeout is"),
         ({"timeout": 601}, "timeout is"),
         ({"result_limit": 0}, "result_limit"),
@@ -283,6 +289,42 @@ async def test_a_definition_that_cannot_be_used_is_refused_before_it_is_kept(
     assert why in caught.value.what
     assert GITHUB not in caught.value.what + caught.value.hint
     assert app.registrations.list() == []
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=20),
+    lambda inner: (
+        st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=8), inner, max_size=4)
+    ),
+    max_leaves=20,
+)
+KEYWORDS = st.sampled_from(
+    ["type", "properties", "required", "items", "$ref", "$defs", "pattern", "allOf", "$id", "enum"]
+)
+SCHEMAS = st.dictionaries(KEYWORDS, JSON | st.just("#") | st.just({"a": {"$ref": "#"}}), max_size=5)
+FIELDS = {
+    "method": st.sampled_from(["GET", "POST", "DELETE"]) | JSON,
+    "url": st.sampled_from(["https://a.example/{a}?b={b}", "https://a.example"]) | JSON,
+    "input_schema": SCHEMAS.map(lambda given: {"type": "object", **given}) | JSON,
+    "output_schema": SCHEMAS | JSON,
+    "headers": st.dictionaries(st.text(max_size=8), JSON, max_size=2) | JSON,
+    "timeout": JSON,
+    "result_limit": JSON,
+    "effect": JSON,
+}
+
+
+@given(definition=st.fixed_dictionaries({}, optional=FIELDS))
+@settings(max_examples=300, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_whatever_is_declared_is_taken_or_refused_in_words(
+    app: App, definition: dict[str, Any]
+) -> None:
+    binder = app.registrations._binders["http"]
+    try:
+        kept = binder.check("t", definition)
+    except (BadInput, Denied):
+        return
+    assert binder.check("t", kept) == kept
 
 
 async def test_a_definition_that_no_longer_binds_stops_nothing_and_says_why(

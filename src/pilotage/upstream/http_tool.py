@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
 RESULT_LIMIT = 4 << 20
 RESULT_MOST = 64 << 20
+TEXT_MOST = 8_000
 SHOWN = 500
 _SCALARS = frozenset(("string", "integer", "number", "boolean"))
 _WITH_BODY = ("POST", "PUT", "PATCH")
@@ -108,6 +109,12 @@ class HttpTools:
             raise BadInput(f"{name}: result_limit is {given.result_limit}", f"1 to {RESULT_MOST}")
         if given.effect is Effect.READ and given.method in ("PUT", "PATCH", "DELETE"):
             raise BadInput(f"{name}: {given.method} does not only read", "effect: write or destroy")
+        if "\n" in given.summary or len(given.summary) > 200:
+            raise BadInput(f"{name}: the summary is a line of at most 200 characters")
+        if len(given.description) > TEXT_MOST or len(given.url) > TEXT_MOST:
+            raise BadInput(
+                f"{name}: the url and the description have at most {TEXT_MOST} characters"
+            )
         for where, text in (
             ("the url", given.url),
             ("the description", given.description),

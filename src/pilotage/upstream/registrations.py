@@ -106,16 +106,29 @@ class Registrations:
         async with self._lock:
             if name not in self._slots and self._taken(name, name):
                 raise Conflict(f"the tool {name!r} is another's", "choose another name")
-            approves = self._may(by, "tools:approve")
-            source = self._pins.registration(holder(owner), name, by, approves=approves)
+            pinning = self._pinning(name, holder(owner), by, binder)
             done = await self._database.write(
-                lambda connection: self._putting(connection, name, wanted, by, when or If(), source)
+                lambda connection: self._putting(
+                    connection, name, wanted, by, when or If(), pinning
+                )
             )
             if done.changed:
                 await self._rebind(done.one)
-                if approves and binder.declared:
-                    await asyncio.to_thread(self._approve, done.one, by)
             return done
+
+    def _pinning(self, name: str, owner: str, by: Principal, binder: Binder) -> Step:
+        """Who may approve tools has approved what they write down in full: their list of tools is
+        a first one each time, and what looks poisoned in it waits all the same."""
+        approves = self._may(by, "tools:approve")
+        registering = self._pins.registration(owner, name, by, approves=approves)
+        forgetting = self._pins.forgetting(owner, name)
+
+        def pin(connection: sqlite3.Connection) -> None:
+            if approves and binder.declared:
+                forgetting(connection)
+            registering(connection)
+
+        return pin
 
     def _putting(
         self,
@@ -124,7 +137,7 @@ class Registrations:
         wanted: Wanted,
         by: Principal,
         when: If,
-        source: Step,
+        pinning: Step,
     ) -> Done:
         old = rows.find(connection, name)
         check_when(when, old, name)
@@ -138,7 +151,7 @@ class Registrations:
             if new.etag == old.etag:
                 return Done(old, created=False, changed=False)
             new = replace(new, changed=now)
-        source(connection)
+        pinning(connection)
         rows.put(connection, new)
         self._tell("tool.changed" if old else "tool.registered", new, by)
         return Done(new, created=old is None, changed=True)
@@ -215,14 +228,6 @@ class Registrations:
             "definition": definition,
         }
         self._record(event, one.tool_id, by, words, one.name)
-
-    def _approve(self, one: Registration, by: Principal) -> None:
-        """What `by` has just written down in full is approved, unless its text looks poisoned."""
-        for name in self._slots[one.name].names:
-            pin = self._pins.look(name)
-            if pin.state is State.QUARANTINED and not pin.warnings:
-                self._pins.approve(name, pin.seen, by, f"{by.name} registered it")
-        self._registry.recheck()
 
     def _binder(self, kind: str) -> Binder:
         if kind not in self._binders:

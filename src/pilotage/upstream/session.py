@@ -7,9 +7,11 @@ no proxy of the environment is asked, no redirect leads to another origin.
 from __future__ import annotations
 
 import asyncio
+import functools
 import socket
 import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -26,8 +28,11 @@ Resolve = Callable[[str, int], Awaitable[list[str]]]
 """Takes a host name and a port, gives its addresses as text."""
 CONNECT_SECONDS = 10.0
 IDLE_SECONDS = 30.0
-CONNECTIONS = 1_000
 CONNECTIONS_A_HOST = 256
+"""No limit on all together: hosts that hang would use it up for the others."""
+RESOLVE_SECONDS = 10.0
+RESOLVERS = 32
+"""Threads of their own: names that take their time hold up nothing but names."""
 REDIRECTS = 3
 _SAME_METHOD = (307, 308)
 _AS_READ = (301, 302, 303)
@@ -130,7 +135,7 @@ class Outgoing:
             ssl=context,
             resolver=_Judge(self.egress, self._resolve),  # type: ignore[arg-type]
             use_dns_cache=False,
-            limit=CONNECTIONS,
+            limit=0,
             limit_per_host=CONNECTIONS_A_HOST,
             keepalive_timeout=IDLE_SECONDS,
         )
@@ -171,10 +176,18 @@ class _Judge:
         """It holds nothing."""
 
 
+@functools.cache
+def _resolvers() -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(RESOLVERS, "pilotage-names")
+
+
 async def _system(host: str, port: int) -> list[str]:
-    loop = asyncio.get_running_loop()
-    found = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM)
-    return [str(address[0]) for *_, address in found]
+    def ask() -> list[str]:
+        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+        return [str(address[0]) for *_, address in found]
+
+    async with asyncio.timeout(RESOLVE_SECONDS):
+        return await asyncio.get_running_loop().run_in_executor(_resolvers(), ask)
 
 
 def _unreachable(where: str, error: Exception) -> Unavailable:
