@@ -37,8 +37,9 @@ from pilotage.scan.slots import Slots
 from pilotage.scan.stage import Stage, stage
 from pilotage.scan.watch import Watch
 
-KEPT = 8
-"""Scans that a process remembers, so that their findings can be paged through."""
+KEPT, KEPT_OF_ALL = 8, 64
+"""Scans of one principal, and of all, that a process remembers, so that their findings can be paged
+through."""
 
 NO_REGISTRY = (
     "the image is in a registry, and scans may not use the network (save it first: docker save "
@@ -115,6 +116,10 @@ class Scans:
     def kept(self, scan_id: str, by: str) -> Scan | None:
         """A scan that `by` had made here not long ago."""
         return self._kept.get((by, scan_id))
+
+    def mine(self, by: str) -> list[Scan]:
+        """The scans of `by` that are kept, the newest first."""
+        return [scan for (who, _), scan in reversed(self._kept.items()) if who == by]
 
     async def no_sandbox(self) -> str:
         """Why scanners run without bubblewrap here, else ""."""
@@ -212,8 +217,11 @@ class Scans:
             return PilotageError(f"it could not be installed: {type(error).__name__}: {error}")
 
     def _keep(self, scan: Scan, by: str) -> None:
+        """One that scans a lot pushes out its own scans, not those of others."""
         self._kept[by, scan.id] = scan
-        while len(self._kept) > KEPT:
+        for old in self.mine(by)[KEPT:]:
+            del self._kept[by, old.id]
+        while len(self._kept) > KEPT_OF_ALL:
             del self._kept[next(iter(self._kept))]
 
 

@@ -16,6 +16,7 @@ from pilotage.domain.scan import Scan, ScannerRun
 from pilotage.domain.text import visible
 from pilotage.domain.verdict import Reason, Ruling
 from pilotage.scan.orchestrate import ScanRequest, Scans
+from pilotage.scan.pages import page
 from pilotage.scan.report import Format, Formats, finding_fields
 from pilotage.scan.rules import load_rules
 from pilotage.scan.scanner import Scanner
@@ -24,7 +25,7 @@ from pilotage.tool.tool import Call, Definition, tool
 
 Kind = Literal["full", "code", "container", "dependency", "infrastructure", "secret"]
 LONGEST = 7200.0
-PAGE, LARGEST_PAGE = 100, 1000
+PAGE = 100
 MOST_FINDINGS = 5000
 """What a single scanner's tool answers at most; it says so where there are more."""
 MOST_UNREAD = 50
@@ -55,7 +56,8 @@ async def security_scanner(
     instead of the policy's; `config` is a rules file (security_scan_configs.yaml) instead of ours.
     `image` is a docker-archive, an OCI layout or an OCI archive. Reports in `formats` (terminal,
     json, sarif, html) are written into the folder `output`, or come as text in `rendered` where
-    none is given. `limit` bounds the findings in the answer; tool scan_findings has the others.
+    none is given. `limit` bounds the findings in the answer; tool scan_findings goes on from
+    `next_cursor`, and scan_report renders the report later.
     """
     wanted = shelf.find(formats or (["json", "sarif", "html"] if output else []))
     kinds = tuple(ScanType) if scan_type == "full" else (ScanType(scan_type),)
@@ -74,7 +76,7 @@ async def security_scanner(
 @tool(Effect.READ, idempotent=True)
 async def scan_findings(
     scan_id: str,
-    offset: int = 0,
+    cursor: str = "",
     limit: int = PAGE,
     severity: Severity | None = None,
     *,
@@ -83,23 +85,49 @@ async def scan_findings(
 ) -> ToolResult:
     """Page through the findings of a scan that you had made here (the last few are kept).
 
-    Worst first, in the order of the report; `severity` keeps those of one severity.
+    Worst first, in the order of the report; `severity` keeps those of one severity. `next_cursor`
+    of an answer, given as `cursor`, goes on behind it; it is missing at the end. A finding's
+    `fingerprint` is its id: it stays when lines move, and from scan to scan.
     """
-    scan = scans.kept(scan_id, here.call.by.name)
-    if scan is None:
-        raise NotFound(f"no scan {visible(scan_id)} of yours is kept here", "scan again")
-    chosen = [f for f in scan.findings if severity is None or f.severity is severity]
-    page = chosen[max(offset, 0) : max(offset, 0) + _bounded(limit)]
+    scan = _kept(scans, scan_id, here)
     return ToolResult(
         Outcome.SUCCEEDED,
         {
             "scan_id": scan.id,
             "verdict": scan.verdict.ruling.value,
-            "offset": max(offset, 0),
-            "findings_total": len(chosen),
-            "findings": [finding_fields(finding) for finding in page],
+            **_page(scan.findings, limit, cursor, severity),
         },
     )
+
+
+@tool(Effect.READ, idempotent=True)
+async def scan_report(
+    scan_id: str,
+    format: str = "",
+    limit: int = 0,
+    *,
+    scans: Scans,
+    shelf: Formats,
+    here: Call,
+) -> ToolResult:
+    """The verdict of a scan that you had made here, why, and what each scanner did.
+
+    With a `format` (terminal, json, sarif, html) the whole report comes as text in `rendered`
+    instead. `limit` asks for so many of its findings; tool scan_findings pages through them.
+    """
+    scan = _kept(scans, scan_id, here)
+    if not format:
+        return ToolResult(Outcome.SUCCEEDED, _answer(scan, limit))
+    value = await asyncio.to_thread(_write, scan, shelf.find([format]), None)
+    verdict = scan.verdict.ruling.value
+    return ToolResult(Outcome.SUCCEEDED, {"scan_id": scan.id, "verdict": verdict, **value})
+
+
+def _kept(scans: Scans, scan_id: str, here: Call) -> Scan:
+    scan = scans.kept(scan_id, here.call.by.name)
+    if scan is None:
+        raise NotFound(f"no scan {visible(scan_id)} of yours is kept here", "scan again")
+    return scan
 
 
 def scanner_tool(scanner: Scanner) -> Definition:
@@ -183,7 +211,7 @@ def _answer(scan: Scan, limit: int) -> dict[str, Any]:
         "why": verdict.why,
         "reasons": [_reason(reason) for reason in verdict.reasons],
         "counts": {each.value: scan.counts.get(each, 0) for each in Severity},
-        **_page(scan.findings, _bounded(limit)),
+        **_page(scan.findings, limit),
         "scanners": [_run(run) for run in scan.runs],
         "not_run": [
             {"scanner": c.scanner, "pass": c.pass_name, "type": c.type.value, "why": c.why}
@@ -230,11 +258,20 @@ def _skipped(name: str) -> dict[str, Any]:
     return {"scanner": name, "findings": [], "findings_total": 0}
 
 
-def _page(findings: tuple[Finding, ...], limit: int) -> dict[str, Any]:
-    return {
-        "findings_total": len(findings),
-        "findings": [finding_fields(finding) for finding in findings[:limit]],
+def _page(
+    findings: tuple[Finding, ...],
+    limit: int,
+    cursor: str = "",
+    severity: Severity | None = None,
+) -> dict[str, Any]:
+    found = page(findings, cursor, limit, severity)
+    told: dict[str, Any] = {
+        "findings_total": found.total,
+        "findings": [finding_fields(finding) for finding in found.findings],
     }
+    if found.next:
+        told["next_cursor"] = found.next
+    return told
 
 
 def _unread(scan: Scan) -> dict[str, Any]:
@@ -271,10 +308,6 @@ def _reason(reason: Reason) -> dict[str, str]:
         "why": reason.why,
         "hint": reason.hint,
     }
-
-
-def _bounded(limit: int) -> int:
-    return min(max(limit, 0), LARGEST_PAGE)
 
 
 def _write(scan: Scan, formats: list[Format], output: Path | None) -> dict[str, Any]:

@@ -14,6 +14,7 @@ from pilotage.app import App
 from pilotage.domain.call import Outcome, Principal, ToolResult
 from pilotage.domain.errors import BadInput
 from pilotage.scan.control import docker_archive
+from pilotage.scan.orchestrate import KEPT
 from pilotage.tool.answer import answer
 from pilotage.tool.roots import roots
 
@@ -154,15 +155,50 @@ async def test_findings_come_by_the_page_to_whoever_had_the_scan_made(app: App, 
     scan = await call(app, "security_scanner", source_path="project", scan_type="code", limit=2)
     assert (len(scan.value["findings"]), scan.value["findings_total"]) == (2, 7)
     scan_id = scan.value["scan_id"]
-    page = await call(app, "scan_findings", scan_id=scan_id, offset=2, limit=99)
+    cursor = scan.value["next_cursor"]
+    page = await call(app, "scan_findings", scan_id=scan_id, cursor=cursor, limit=99)
     assert len(page.value["findings"]) == 5
+    assert "next_cursor" not in page.value
     seen = [*scan.value["findings"], *page.value["findings"]]
     assert len({finding["fingerprint"] for finding in seen}) == 7
     none = await call(app, "scan_findings", scan_id=scan_id, severity="low")
     assert none.value["findings_total"] == 0
     stranger = Principal("somebody", frozenset({"admin"}))
-    refused = await call(app, "scan_findings", stranger, scan_id=scan_id)
-    assert refused.outcome is Outcome.FAILED
+    for tool in ("scan_findings", "scan_report"):
+        refused = await call(app, tool, stranger, scan_id=scan_id)
+        assert refused.outcome is Outcome.FAILED
+        assert refused.error == f"no scan {scan_id} of yours is kept here"
+    other = await call(app, "security_scanner", source_path="project", scan_type="secret")
+    foreign = await call(app, "scan_findings", scan_id=other.value["scan_id"], cursor=cursor)
+    assert foreign.error == "the cursor is not of these findings"
+
+
+async def test_a_report_is_rendered_again_from_a_scan_that_is_kept(app: App) -> None:
+    scan = await call(app, "security_scanner", source_path="project", scan_type="code")
+    scan_id = scan.value["scan_id"]
+    summary = await call(app, "scan_report", scan_id=scan_id)
+    assert summary.succeeded, "it is there to be read, whatever the verdict"
+    assert (summary.value["verdict"], summary.value["findings"]) == ("FAIL", [])
+    assert summary.value["findings_total"] == 1
+    sarif = await call(app, "scan_report", scan_id=scan_id, format="sarif")
+    log = json.loads(sarif.value["rendered"]["sarif"])
+    assert log["version"] == "2.1.0"
+    wrong = await call(app, "scan_report", scan_id=scan_id, format="pdf")
+    assert wrong.error == "there is no format 'pdf'"
+
+
+async def test_who_scans_a_lot_pushes_out_only_its_own_scans(app: App, root: Path) -> None:
+    (root / "empty").mkdir()
+    (root / "empty" / "a.txt").write_text("nothing\n")
+    first = await call(app, "security_scanner", source_path="empty", scan_type="secret")
+    busy = Principal("busy", frozenset({"developer"}))
+    ids = []
+    for _ in range(KEPT + 1):
+        made = await call(app, "security_scanner", busy, source_path="empty", scan_type="secret")
+        ids.append(made.value["scan_id"])
+    assert (await call(app, "scan_report", scan_id=first.value["scan_id"])).succeeded
+    assert not (await call(app, "scan_report", busy, scan_id=ids[0])).succeeded
+    assert (await call(app, "scan_report", busy, scan_id=ids[1])).succeeded
 
 
 async def test_a_single_scanner_succeeds_with_findings(app: App) -> None:
