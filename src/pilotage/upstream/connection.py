@@ -64,6 +64,7 @@ class Connection:
     ) -> None:
         self.upstream = upstream
         self.offer: Offer | None = None
+        self.lists: dict[str, list[dict[str, Any]]] = {}  # what offers.py shows
         self.breaker = Breaker()
         self._ways, self._up, self._down, self._told = ways, up, down, told
         self._link: Link | None = None
@@ -211,6 +212,20 @@ class Connection:
                 logger.info("%s speaks no %s: %s", self.who, wire.MODERN, error.what)
         classic = self._handshake({})
         return classic, await classic.open()
+
+    async def read_lists(self) -> None:
+        """What it offers beside tools, where it says that it has it."""
+        can = self.offer.capabilities if self.offer is not None else {}
+        for offer in ("prompts", "resources"):
+            if offer not in self.upstream.offers or can.get(offer) is None:
+                continue
+            self.lists[offer] = await self.listed(f"{offer}/list", offer)
+            if offer == "resources":
+                try:
+                    templates = await self.listed("resources/templates/list", "resourceTemplates")
+                except wire.RpcError:
+                    templates = []
+                self.lists["templates"] = templates
 
     async def listed(self, method: str, member: str) -> list[dict[str, Any]]:
         """All items of a list of the server's."""

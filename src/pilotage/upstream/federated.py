@@ -58,7 +58,7 @@ def runner(connection: Asks, found: Found) -> Runner:
             try:
                 raw = await connection.ask("tools/call", params, relay)
             except wire.RpcError as error:
-                return _refused(error)
+                return passes(error)
             except TimeoutError:
                 why = f"{call.tool} did not answer in time"
                 return ToolResult(Outcome.TIMED_OUT, error=why)
@@ -117,7 +117,12 @@ def _read(tool: str, raw: bytes) -> _Result:
         ) from None
 
 
-def _refused(error: wire.RpcError) -> ToolResult:
+def asks(result: Mapping[str, Any]) -> bool:
+    """Is this an answer that asks?"""
+    return result.get("resultType") == _ASKS
+
+
+def passes(error: wire.RpcError) -> ToolResult:
     """An error of the protocol, which a client of MCP gets as it is."""
     return ToolResult(Outcome.FAILED, error=error.message[:2000], wire=b'"error":' + error.raw)
 

@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import itertools
 import logging
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -48,7 +48,7 @@ class Standing:
 class Hearer(Protocol):
     """Takes news of a server's lists and resources."""
 
-    def __call__(self, connection: Connection, news: News) -> None: ...
+    def __call__(self, connection: Connection, news: News, /) -> None: ...
 
 
 class Federation:
@@ -58,6 +58,7 @@ class Federation:
         self._ways = ways
         self._members: dict[str, _Member] = {}
         self._hearers: list[Hearer] = []
+        self._joined: list[Callable[[Upstream], None]] = []
         self._loop: asyncio.AbstractEventLoop | None = None
         self._ending: set[asyncio.Task[None]] = set()
         self._taking_in = asyncio.Lock()
@@ -65,6 +66,8 @@ class Federation:
     def join(self, upstream: Upstream, slot: Slot) -> None:
         """Take a server in. Its tools come into `slot` as soon as it was reached."""
         self.leave(upstream.name)
+        for hearer in self._joined:
+            hearer(upstream)
         member = self._members[upstream.name] = _Member(self, upstream, slot, self._ways)
         if self._loop is not None:
             member.start()
@@ -76,6 +79,12 @@ class Federation:
             member.task.cancel()
             self._ending.add(member.task)
             member.task.add_done_callback(self._ending.discard)
+
+    def welcome(self, hearer: Callable[[Upstream], None]) -> None:
+        """`hearer` is called for each server that is there, and for each that joins."""
+        for member in self._members.values():
+            hearer(member.connection.upstream)
+        self._joined.append(hearer)
 
     def hear(self, hearer: Hearer) -> None:
         """`hearer` is called in the event loop after each change at a server."""
@@ -151,6 +160,7 @@ class _Member:
             listed = await connection.listed("tools/list", "tools")
             async with self._federation.turn(connection.upstream.name):
                 await self._take_in(connection, listed)
+        await connection.read_lists()
         self._slot.mark(State.READY)
         self.tried.set()
 

@@ -1,27 +1,21 @@
 """The official conformance suite, for the scenarios that are about what we do.
 
 Each requirement set runs once, whole; each listed scenario is then a test. One that did not run
-fails. The suite is a npm package and wants Node 22; both are installed once, into the cache.
+fails.
 """
 
 from __future__ import annotations
 
-import json
 import os
-import shutil
 import subprocess
 import sys
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from pilotage import config
+from server.conformance.running import Results, failures, run
 
-SUITE = "0.2.0-alpha.12"
-NODE = "22.23.3"
 TOOLS = tuple(
     f"tools-call-{kind}"
     for kind in (
@@ -65,30 +59,6 @@ NOT_OURS = {
 
 
 @pytest.fixture(scope="session")
-def suite() -> Path:
-    """The folder with the suite and its Node."""
-    folder = config.cache_folder(os.environ) / f"conformance-{SUITE}"
-    if folder.exists():
-        return folder
-    npm = shutil.which("npm")
-    if npm is None:
-        if os.environ.get("CI"):
-            pytest.fail("npm is missing, and CI must run the conformance suite")
-        pytest.skip("npm is missing, which installs the conformance suite")
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=folder.parent, ignore_cleanup_errors=True) as made:
-        packages = [f"node@{NODE}", f"@modelcontextprotocol/conformance@{SUITE}"]
-        command = [npm, "install", "--no-audit", "--no-fund", "--prefix", made, *packages]
-        done = subprocess.run(command, capture_output=True, text=True, timeout=600)
-        assert done.returncode == 0, done.stderr[-2000:]
-        try:
-            Path(made).rename(folder)
-        except OSError:  # another run was first
-            assert folder.exists()
-    return folder
-
-
-@pytest.fixture(scope="session")
 def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     env = {
         **os.environ,
@@ -105,34 +75,13 @@ def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
             process.wait(60)
 
 
-Results = dict[str, list[dict[str, Any]]]
-
-
 @pytest.fixture(scope="session")
 def results(
     suite: Path, address: str, tmp_path_factory: pytest.TempPathFactory
 ) -> dict[str, Results]:
     """For each requirement set, the checks of each scenario that ran."""
-    found: dict[str, Results] = {}
-    modules = suite / "node_modules"
-    for revision in SCENARIOS:
-        out = tmp_path_factory.mktemp("conformance")
-        subprocess.run(
-            [
-                modules / ".bin" / "node",
-                modules / "@modelcontextprotocol" / "conformance" / "dist" / "index.js",
-                *("server", "--url", f"{address}/mcp", "--requirements", revision, "-o", out),
-            ],
-            capture_output=True,
-            timeout=300,
-        )
-        found[revision] = {
-            path.parent.name[len("server-") : -len("-2026-11-24T19-30-58-303Z")]: json.loads(
-                path.read_bytes()
-            )
-            for path in out.glob("server-*/checks.json")
-        }
-    return found
+    out = tmp_path_factory.mktemp
+    return {one: run(suite, address, one, out("conformance")) for one in SCENARIOS}
 
 
 @pytest.mark.parametrize(
@@ -142,14 +91,7 @@ def results(
 def test_the_scenario_ran_and_passed(
     results: dict[str, Results], revision: str, scenario: str
 ) -> None:
-    assert scenario in results[revision], f"did not run; ran: {sorted(results[revision])}"
-    checks = results[revision][scenario]
-    assert any(check["status"] == "SUCCESS" for check in checks)
-    failed = {
-        check["id"]: check.get("errorMessage", "")
-        for check in checks
-        if check["status"] in ("FAILURE", "WARNING")
-    }
+    failed = failures(results[revision], scenario)
     for name in NOT_OURS.keys() & failed.keys():
         assert failed.pop(name).startswith("Not testable"), name
     assert failed == {}
