@@ -184,9 +184,13 @@ class App:
         via: str,
         report: Report = silent,
         idempotency_key: str | None = None,
+        approval: str | None = None,
+        patience: float = 0,
     ) -> ToolResult:
-        """One call through the gateway."""
-        call = ToolCall(new_id(), tool, arguments, by, via, idempotency_key)
+        """One call through the gateway. Where it needs a person, it waits `patience` seconds."""
+        call = ToolCall(new_id(), tool, arguments, by, via, idempotency_key, approval=approval)
+        if patience:
+            return await self.approvals.patiently(self.gateway.call, call, report, patience)
         return await self.gateway.call(call, report)
 
     async def judge(

@@ -19,6 +19,7 @@ from pilotage.domain.errors import (
     Busy,
     Conflict,
     Denied,
+    NeedsApproval,
     NotFound,
     PilotageError,
     Stale,
@@ -80,19 +81,25 @@ class Client:
         arguments: Mapping[str, Any],
         report: Report = silent,
         idempotency_key: str | None = None,
+        approval: str | None = None,
+        patience: float = 0,
     ) -> dict[str, Any]:
         """The answer of a tool. What the server decides against before anything runs is raised as
-        the same error that it was there."""
+        the same error that it was there; that a person must approve, after `patience` seconds."""
         headers = {"Accept": "text/event-stream, application/json"}
         if idempotency_key is not None:
             headers["Idempotency-Key"] = idempotency_key
+        if approval is not None:
+            headers["Pilotage-Approval"] = approval
+        if patience:
+            headers["Prefer"] = f"wait={patience:.0f}"
         path = f"/api/v2/tools/call/{quote(tool, safe='')}"
         async with self._request("POST", path, headers=headers, json=dict(arguments)) as answer:
             if answer.content_type != "text/event-stream":
-                return await self._object(answer)
+                return _ran(await self._object(answer))
             async for event, data in _events(answer.content):
                 if event == "result":
-                    return _object(data)
+                    return _ran(_object(data))
                 news = _object(data)
                 report(Progress(news["message"], news["done"], news["total"]))
         raise Unavailable(f"{self.url} ended its answer before the result", "look at its log")
@@ -167,6 +174,8 @@ class Client:
         what, hint = str(body.get("error", f"status {status}")), str(body.get("hint", ""))
         if status == 422 and isinstance(body.get("problems"), list):
             return Unlinted(what, hint, body["problems"])
+        if isinstance(body.get("approval"), dict):
+            return NeedsApproval(what, hint, body["approval"])
         return _ERRORS.get(status, PilotageError)(what, hint)
 
 
@@ -209,6 +218,14 @@ def _tls(settings: Settings) -> ssl.SSLContext | bool:
     if settings.authority.exists():
         context.load_verify_locations(settings.authority)
     return context
+
+
+def _ran(body: dict[str, Any]) -> dict[str, Any]:
+    """The answer of a call; one that has waited for a person in vain came with status 200."""
+    if "outcome" not in body and isinstance(body.get("approval"), dict):
+        error, hint = str(body.get("error", "")), str(body.get("hint", ""))
+        raise NeedsApproval(error, hint, body["approval"])
+    return body
 
 
 def _object(data: bytes) -> dict[str, Any]:

@@ -36,13 +36,16 @@ class Door:
         arguments: Mapping[str, Any],
         report: Report = silent,
         idempotency_key: str | None = None,
+        approval: str | None = None,
+        patience: float = 0,
     ) -> dict[str, Any]:
-        """The answer of a tool (see tool/answer.py). A refusal is raised as a PilotageError."""
+        """The answer of a tool (see tool/answer.py). A refusal is raised as a PilotageError; that a
+        person must approve only after `patience` seconds."""
+        more = (report, idempotency_key, approval, patience)
         if self.client is not None:
-            return await self.client.call(tool, arguments, report, idempotency_key)
+            return await self.client.call(tool, arguments, *more)
         assert self.app is not None
-        by = local_principal()
-        return answer(await self.app.call(tool, arguments, by, "cli", report, idempotency_key))
+        return answer(await self.app.call(tool, arguments, local_principal(), "cli", *more))
 
     async def tools(self, owner: str | None = None) -> list[dict[str, Any]]:
         """All tools, by name, or those of one owner: see ToolView."""

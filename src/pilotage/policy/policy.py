@@ -93,8 +93,9 @@ class Rules:
                 why = "it depends on the call"
                 return Decision(Answer.ASK, "policy.context", why, needed, self.version)
             if refused is None and fired.allowed:
-                why = rules[0].why or f"{rules[0].name} lets {by.name} {action} {effect} tools"
-                return Decision(answer, rules[0].name, why, needed, self.version)
+                name, approved = rules[0].name, "" if action == "call" else ", once approved"
+                why = rules[0].why or f"{name} lets {by.name} call {effect} tools{approved}"
+                return Decision(answer, name, why, needed, self.version)
             denied = denied or refused
         roles = ", ".join(sorted(by.roles)) or "no role"
         why = f"no rule lets {by.name} ({roles}) call {effect} tool {tool}"
