@@ -152,3 +152,25 @@ async def test_secrets_are_kept_here(
     assert (await run("secrets", "remove", "TRACKER"))[0] == 2
     monkeypatch.setenv("MCP_SERVER_URL", "http://localhost:1")
     assert (await run("secrets", "list"))[0] == 2
+
+
+async def test_a_pipeline_is_linted_against_what_is_registered(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, run: Run
+) -> None:
+    home = tmp_path / "home"
+    monkeypatch.setenv("PILOTAGE_HOME", str(home))
+    monkeypatch.delenv("MCP_SERVER_URL", raising=False)
+    pipeline = tmp_path / "p.yaml"
+    pipeline.write_text("name: p\nsteps:\n  - name: one\n    tool: ticket\n    params: {ud: 1}\n")
+    _, before, _ = await run("lint", str(pipeline))
+    assert "ticket" in before
+    assert not home.exists()
+    url = "https://a.example/{id}"
+    assert (await run("tools", "put", "ticket", "--url", url))[0] == 0
+    rows = (home / "pilotage.db").read_bytes()
+    code, after, _ = await run("lint", str(pipeline))
+    assert code == 2
+    assert "ticket: unknown argument 'ud'" in after
+    assert (home / "pilotage.db").read_bytes() == rows
+    await run("tools", "disable", "ticket")
+    assert (await run("lint", str(pipeline)))[1] == before

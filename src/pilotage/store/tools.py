@@ -6,8 +6,10 @@ import json
 import sqlite3
 import time
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
+from pilotage.domain.errors import Unavailable
 from pilotage.domain.registration import Registration
 from pilotage.store.database import Database
 
@@ -57,6 +59,23 @@ def read_all(database: Database) -> list[Registration]:
     """Every registration, the oldest first."""
     query = f"SELECT {_FIELDS} FROM registration ORDER BY created, id"
     return [_registration(row) for row in database.read(query)]
+
+
+def peek(path: Path) -> list[Registration]:
+    """The same of a database that is somebody else's: it is only read, and [] where it is not
+    there or has no registrations yet."""
+    if not path.exists():
+        return []
+    connection = sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)
+    try:
+        query = f"SELECT {_FIELDS} FROM registration ORDER BY created, id"
+        return [_registration(row) for row in connection.execute(query)]
+    except sqlite3.OperationalError as error:
+        if "no such table" in str(error):
+            return []
+        raise Unavailable(f"{path} cannot be read: {error}", "check its folder") from None
+    finally:
+        connection.close()
 
 
 def stamp(database: Database) -> tuple[int, int]:

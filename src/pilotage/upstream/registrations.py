@@ -6,7 +6,7 @@ import asyncio
 import builtins
 import json
 import sqlite3
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from typing import Protocol
 
@@ -69,10 +69,30 @@ class Registrations:
         more stops nothing: it is unavailable, and says why."""
         self._stamp = rows.stamp(self._database)
         for one in rows.read_all(self._database):
-            slot = self._slots[one.name] = self._slot(one)
-            tools = slot.bind()
-            self._pins.judge_now(one.holder, one.name, tools)
-            slot.put(tools)
+            self._load(one)
+
+    def borrow(self, found: Iterable[Registration]) -> None:
+        """Offer what is registered elsewhere, to be looked at: it is kept in this store as well,
+        and taken for approved. Not for a store that anybody is answered from."""
+        for one in found:
+            source = self._pins.registration(
+                one.holder, one.name, Principal(one.by, frozenset()), approves=True
+            )
+
+            def keep(
+                connection: sqlite3.Connection, one: Registration = one, s: Step = source
+            ) -> None:
+                s(connection)
+                rows.put(connection, one)
+
+            self._database.write_now(keep)
+            self._load(one)
+
+    def _load(self, one: Registration) -> None:
+        slot = self._slots[one.name] = self._slot(one)
+        tools = slot.bind()
+        self._pins.judge_now(one.holder, one.name, tools)
+        slot.put(tools)
 
     def get(self, name: str) -> Registration:
         """Raises NotFound."""
