@@ -35,9 +35,11 @@ from pilotage.scan.environment import Environments
 from pilotage.scan.orchestrate import Scans
 from pilotage.scan.report import Format, Formats
 from pilotage.scan.scanner import Scanner
+from pilotage.store import tools as registered
 from pilotage.store.database import Database
 from pilotage.store.keys import Keys
 from pilotage.tool.approvals import Approvals
+from pilotage.tool.fair_use import fair_use
 from pilotage.tool.gateway import Gateway
 from pilotage.tool.pin import Pins
 from pilotage.tool.redact import Redactor
@@ -51,6 +53,7 @@ from pilotage.upstream.connection import Ways
 from pilotage.upstream.egress import Egress
 from pilotage.upstream.federation import Federation, Mcp, of_settings, settle
 from pilotage.upstream.http_tool import HttpTools
+from pilotage.upstream.offers import Offers
 from pilotage.upstream.registrations import Registrations
 from pilotage.upstream.secrets import Secrets
 from pilotage.upstream.session import Outgoing
@@ -83,9 +86,8 @@ class App:
         self.registry = Registry(guard=self.pins.guard)
         self.approvals = self._approvals()
         self.person_here = False  # a person at a terminal uses this process directly
-        self.gateway = Gateway(
-            self.registry, self.policy, self.approvals, self.audit, self.redactor
-        )
+        self.fair = fair_use(settings, self.database, self.redactor, self.policy.roles)
+        self.gateway = self._gateway(self.registry)
         self.services: dict[type, object] = {
             Scans: _scans(settings),
             Formats: Formats(lambda: shelf.parts("pilotage.formats", Format)),
@@ -102,6 +104,10 @@ class App:
         )
         self._join(_tools(self.services) if tools is None else tools)
         self._take_in()
+
+    def _gateway(self, registry: Registry) -> Gateway:
+        parts = (self.policy, self.approvals, self.audit, self.redactor, self.fair)
+        return Gateway(registry, *parts)
 
     def _approvals(self) -> Approvals:
         return Approvals(
@@ -162,8 +168,10 @@ class App:
         self.registrations.add("mcp", mcp)
         settle(given, mcp, self.registry, self.pins, self.database)
         self.registrations.load()
+        self.offers = Offers(self.federation)
 
     def _policy_changed(self, event: str, words: Mapping[str, Any]) -> None:
+        self.fair.limits.take(self.policy.roles)
         self.audit.note(event, self.policy.version, Principal("pilotage", frozenset()), words)
 
     def _current(self, by: Principal) -> Principal:
@@ -259,6 +267,7 @@ class App:
     async def leave(self) -> None:
         """End what runs in this event loop: runs that are driven here, then connections."""
         await self.runs.close()
+        await self.fair.attempts.close()
         await self.federation.stop()
         await self.outgoing.close()
 
@@ -328,6 +337,7 @@ def tools_here(settings: Settings) -> Iterator[Tools]:
     with tempfile.TemporaryDirectory(prefix="pilotage-") as home:
         app = App(replace(settings, home=Path(home)), make_roots())
         try:
+            app.registrations.borrow(registered.peek(settings.home / "pilotage.db"))
             yield Tools(app.registry)
         finally:
             app.close()

@@ -52,6 +52,14 @@ SETTINGS: tuple[Setting, ...] = (
     ),
     Setting("mcp.log.file", "MCP_LOG_FILE", "", "log file; empty: standard error"),
     Setting(
+        "mcp.tools.listed",
+        "MCP_TOOLS_LISTED",
+        40,
+        "most tools in one tools/list; with more, search_tools and call_tool reach the others",
+        2,
+        10_000,
+    ),
+    Setting(
         "mcp.artifact.uploadPath", "MCP_ARTIFACT_UPLOAD_PATH", "artifacts", "where artifacts go"
     ),
     Setting(
@@ -68,6 +76,71 @@ SETTINGS: tuple[Setting, ...] = (
         False,
         "let whoever asks approve it too, as the person at the client (MCP elicitation, a "
         "terminal), where a role manages approvals:own",
+    ),
+    Setting("limits.key.rate", "PILOTAGE_LIMITS_KEY_RATE", "", "calls of one key, 600/minute"),
+    Setting(
+        "limits.key.concurrency",
+        "PILOTAGE_LIMITS_KEY_CONCURRENCY",
+        128,
+        "calls of one key that wait at once; 0: no limit",
+        0,
+        100_000,
+    ),
+    Setting("limits.tool.rate", "PILOTAGE_LIMITS_TOOL_RATE", "", "calls of one tool, by all keys"),
+    Setting(
+        "limits.tool.concurrency",
+        "PILOTAGE_LIMITS_TOOL_CONCURRENCY",
+        512,
+        "calls of one tool that wait at once, of all keys; 0: no limit. "
+        "limits.tools.NAME.rate and .concurrency (file only) say it of one tool",
+        0,
+        100_000,
+    ),
+    Setting(
+        "limits.key_tool.rate",
+        "PILOTAGE_LIMITS_KEY_TOOL_RATE",
+        "",
+        "calls of each tool by each key; a role says its own (roles.yaml, limits)",
+    ),
+    Setting(
+        "limits.key_tool.concurrency",
+        "PILOTAGE_LIMITS_KEY_TOOL_CONCURRENCY",
+        0,
+        "calls of each tool by each key that wait at once; 0: no limit",
+        0,
+        100_000,
+    ),
+    Setting(
+        "limits.result_bytes",
+        "PILOTAGE_LIMITS_RESULT_BYTES",
+        8 << 20,
+        "size of an answer; a larger one is a failure",
+        1_024,
+        1 << 30,
+    ),
+    Setting(
+        "limits.cache_bytes",
+        "PILOTAGE_LIMITS_CACHE_BYTES",
+        32 << 20,
+        "memory for answers of tools that may be cached",
+        0,
+        1 << 34,
+    ),
+    Setting(
+        "idempotency.keep",
+        "PILOTAGE_IDEMPOTENCY_KEEP",
+        86_400,
+        "how long the answer to a call under an idempotency key is kept, seconds",
+        60,
+        2_592_000,
+    ),
+    Setting(
+        "idempotency.bytes",
+        "PILOTAGE_IDEMPOTENCY_BYTES",
+        64 << 20,
+        "disk for these answers",
+        0,
+        1 << 34,
     ),
     Setting("scan.network", "PILOTAGE_SCAN_NETWORK", False, "fetch images from their registry"),
     Setting(
@@ -90,6 +163,7 @@ SETTINGS: tuple[Setting, ...] = (
         "let build_and_test run a repository's code where there is no bubblewrap",
     ),
 )
+TOOL_LIMITS = "limits.tools."
 _BY_KEY = {setting.key: setting for setting in SETTINGS}
 
 
@@ -97,7 +171,8 @@ _BY_KEY = {setting.key: setting for setting in SETTINGS}
 class Settings:
     """`home` is the state folder (mode 0700), `cache` holds what can be made again. The policy is
     in `roles_file` and `rules_file` (Cedar), where they are there. `upstreams` are MCP servers
-    whose tools are taken in, by name, as the file says it: see upstream/server.py."""
+    whose tools are taken in, by name, as the file says it: see upstream/server.py. `tool_limits`
+    are those of tools by name: TOOL.rate and TOOL.concurrency."""
 
     home: Path
     cache: Path
@@ -106,6 +181,7 @@ class Settings:
     programs: Mapping[str, str] | None = None
     rules_file: Path | None = None
     upstreams: Mapping[str, Any] = field(default_factory=dict)
+    tool_limits: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def authority(self) -> Path:
@@ -142,7 +218,8 @@ def read(
     programs = {k[9:]: str(v) for k, v in flat.items() if k.startswith("scanners.")}
     own = "PILOTAGE_SCANNER_"
     programs |= {k[len(own) :].lower().replace("_", "-"): env[k] for k in env if k.startswith(own)}
-    for key in [k for k in flat if k.startswith("scanners.")]:
+    limits = _tool_limits(flat)
+    for key in [k for k in flat if k.startswith(("scanners.", TOOL_LIMITS))]:
         del flat[key]
     unknown = sorted(set(flat) - set(_BY_KEY))
     if unknown:
@@ -161,7 +238,18 @@ def read(
         for value, source in given:
             values[setting.key] = _checked(setting, value, source)
     roles, rules = (file if file.exists() else None for file in policy_files(home))
-    return Settings(home, cache_folder(env), values, roles, programs, rules, upstreams)
+    return Settings(home, cache_folder(env), values, roles, programs, rules, upstreams, limits)
+
+
+def _tool_limits(flat: Mapping[str, Any]) -> dict[str, str]:
+    found = {k[len(TOOL_LIMITS) :]: str(v) for k, v in flat.items() if k.startswith(TOOL_LIMITS)}
+    for key, value in found.items():
+        tool, _, word = key.rpartition(".")
+        if not tool or word not in ("rate", "concurrency"):
+            raise BadInput(f"unknown setting {TOOL_LIMITS}{key!r}", "NAME.rate, NAME.concurrency")
+        if word == "concurrency" and not value.isdecimal():
+            raise BadInput(f"{TOOL_LIMITS}{key} is {value!r}", "write a whole number")
+    return found
 
 
 def policy_files(home: Path) -> tuple[Path, Path]:

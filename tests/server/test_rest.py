@@ -274,7 +274,8 @@ async def test_a_second_call_under_the_key_of_one_that_runs_is_a_conflict(
     assert (await call(house, "waits", there, other))[0] == 200, "keys are each caller's own"
     end.touch()
     assert (await first)[0] == 200
-    assert (await call(house, "waits", there, headers))[0] == 200
+    assert (await call(house, "waits", {"file": str(end)}, headers))[0] == 200
+    assert (await call(house, "waits", there, headers))[0] == 409, "the key has its arguments"
 
 
 async def get(house: House, path: str, role: str | None) -> tuple[int, Any]:

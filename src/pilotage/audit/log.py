@@ -56,6 +56,7 @@ class Body(msgspec.Struct, omit_defaults=True, gc=False):
     decision: Answer | None = None
     rule: str | None = None
     error: str | None = None
+    kept: str | None = None
 
 
 Opened = tuple[int, ToolCall, Body]
@@ -110,6 +111,8 @@ class AuditLog:
         body.outcome, body.ms = result.outcome, int(seconds * 1e6) / 1000
         if decision is not None:
             body.decision, body.rule = decision.answer, decision.rule
+        if result.kept is not None:
+            body.kept = result.kept.how
         if result.error:
             body.error = result.error[:1000]
         self._pending.append((at, event, call.id, call.tool, call.by.name, _encode(body)))

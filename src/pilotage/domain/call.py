@@ -81,6 +81,14 @@ class ToolCall(Struct, frozen=True):
     peer: Peer | None = None
 
 
+class Kept(Struct, frozen=True):
+    """An answer that was there already, so many seconds old: "cached", or "replayed" to a call
+    under the idempotency key that it was made for."""
+
+    how: str
+    seconds: float
+
+
 class ToolResult(Struct, frozen=True):
     """How a call ended. `value` is a JSON object; `content` holds MCP content blocks, if any
     say more than `value` (wire shape: {"type": "image", "data": ..., "mimeType": ...}). `ignored`
@@ -98,6 +106,7 @@ class ToolResult(Struct, frozen=True):
     ignored: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
     wire: bytes | None = None
+    kept: Kept | None = None
 
     @property
     def succeeded(self) -> bool:

@@ -86,10 +86,14 @@ class TooLarge(PilotageError):
 
 
 class Busy(PilotageError):
-    """A bounded queue is full: try again later."""
+    """A bounded queue is full, or a limit is reached: try again in `retry_after` seconds."""
 
     status = 429
     exit = 2
+
+    def __init__(self, what: str, hint: str = "", retry_after: float = 1.0) -> None:
+        super().__init__(what, hint)
+        self.retry_after = retry_after
 
 
 class Unavailable(PilotageError):

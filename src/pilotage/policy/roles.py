@@ -12,11 +12,28 @@ import yaml
 
 from pilotage.domain.call import Effect
 from pilotage.domain.errors import BadInput
+from pilotage.domain.limit import Cap, cap
 
 APPROVALS = "approvals"
 """The one name at the top of the file that is no role."""
 MOST = 20
 """Persons that a call can need, at most."""
+
+
+class Share(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
+    """A rate (600/minute, or none), and how many calls at once (0: no limit); None says nothing."""
+
+    rate: str | None = None
+    concurrency: int | None = None
+
+    def cap(self, where: str = "") -> Cap:
+        return cap(self.rate or "", self.concurrency or 0, where)
+
+
+class Limit(Share, forbid_unknown_fields=True, frozen=True):
+    """The share of each who has a role, in all and at tools (globs). See tool/limits.py."""
+
+    tools: dict[str, Share] = {}
 
 
 class Role(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
@@ -26,6 +43,7 @@ class Role(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
     ask: tuple[Effect, ...] = ()
     tools: tuple[str, ...] = ("*",)
     manage: tuple[str, ...] = ()
+    limits: Limit | None = None
 
 
 class Needs(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
@@ -81,6 +99,9 @@ def read(text: str, where: str) -> Roles:
         raise BadInput(f"{where}, line {line}: {error.problem}", hint) from None
     except (yaml.YAMLError, msgspec.ValidationError) as error:
         raise BadInput(f"{where}: {error}", hint) from None
+    for name, role in roles.items():
+        for share in (role.limits, *role.limits.tools.values()) if role.limits else ():
+            share.cap(f"{where}: {name}: limits")
     for one in wants:
         if not 1 <= one.needed <= MOST:
             raise BadInput(f"{where}: {APPROVALS}: needed is {one.needed}", f"1 to {MOST}")

@@ -18,7 +18,7 @@ from typing import Any
 import msgspec
 
 from pilotage.domain.call import Principal, ToolCall, ToolResult
-from pilotage.domain.errors import BadInput, Conflict, NotFound, PilotageError
+from pilotage.domain.errors import BadInput, PilotageError
 from pilotage.domain.ids import new_id
 from pilotage.server.http import (
     JSON,
@@ -29,9 +29,12 @@ from pilotage.server.http import (
     Send,
     checked_body,
     encode,
+    kept_headers,
     ok,
     refusal,
     refuse_announced,
+    send_json,
+    usable_key,
     whole_body,
 )
 from pilotage.server.watch import Left, Watch
@@ -39,11 +42,9 @@ from pilotage.tool.answer import answer
 from pilotage.tool.approvals import Approvals
 from pilotage.tool.eager import resume
 from pilotage.tool.gateway import Gateway
-from pilotage.tool.registry import Registry
 
 PREFIX = "/api/v2/tools/call/"
 COMMIT_AFTER = 10.0
-KEY_LIMIT = 255
 WAIT_LIMIT = 60
 """Seconds that a call waits for a person, at most."""
 APPROVAL = b"pilotage-approval"
@@ -63,13 +64,11 @@ class Calls:
     def __init__(
         self,
         gateway: Gateway,
-        registry: Registry,
         approvals: Approvals,
         commit_after: float = COMMIT_AFTER,
     ) -> None:
-        self._gateway, self._registry, self._approvals = gateway, registry, approvals
+        self._gateway, self._approvals = gateway, approvals
         self._commit_after = commit_after
-        self._keys: set[tuple[str, str, str | None]] = set()
 
     async def serve(
         self, scope: Scope, head: Head, by: Principal, receive: Receive, send: Send
@@ -97,7 +96,11 @@ class Calls:
         try:
             wants = running.send(None)
         except StopIteration as end:
-            content = encode(answer(end.value))
+            result: ToolResult = end.value
+            content = encode(answer(result))
+            if result.kept is not None:
+                await send_json(send, 200, content, *kept_headers(result.kept))
+                return
             await send(ok(len(content)))
             await send({"type": "http.response.body", "body": content})
         else:
@@ -107,34 +110,19 @@ class Calls:
         """A call under a key of its own, or one whose progress is wanted."""
         watch = Watch(receive, send, stream=b"text/event-stream" in head.get(b"accept", b""))
         seconds = _patience(head)
-        held = (call.by.name, call.tool, call.idempotency_key)
-        if held[2] is None:
-            await self._wait(watch, self._run(call, watch, seconds))
-            return
-        if held in self._keys and not self._may_join(call.tool):
-            raise Conflict("a call with this Idempotency-Key is running", "wait for its answer")
-        self._keys.add(held)
-        try:
-            await self._wait(watch, self._run(call, watch, seconds))
-        finally:
-            self._keys.discard(held)
+        await self._wait(watch, self._run(call, watch, seconds))
 
     def _run(self, call: ToolCall, watch: Watch, seconds: float) -> Awaitable[ToolResult]:
         if not seconds:
             return self._gateway.call(call, watch.report)
         return self._approvals.patiently(self._gateway.call, call, watch.report, seconds)
 
-    def _may_join(self, tool: str) -> bool:
-        """A tool that is idempotent takes care of a second call under the same key itself."""
-        try:
-            return self._registry.find(tool).tool.idempotent
-        except NotFound:
-            return True  # the gateway says so, and records it
-
     async def _wait(self, watch: Watch, running: Awaitable[ToolResult]) -> None:
         """Answer a client that is watched, since its call waits for something."""
         try:
-            content = encode(answer(await watch.over(running, self._commit_after)))
+            result = await watch.over(running, self._commit_after)
+            watch.more = kept_headers(result.kept)
+            content = encode(answer(result))
         except PilotageError as error:
             if not watch.committed:
                 raise
@@ -164,9 +152,4 @@ def _patience(head: Head) -> float:
 
 def _key(head: Head) -> str | None:
     given = head.get(b"idempotency-key")
-    if given is None:
-        return None
-    text = given.decode("latin-1")
-    if not 0 < len(text) <= KEY_LIMIT or not text.isascii() or not text.isprintable():
-        raise BadInput("the Idempotency-Key is not usable", f"1 to {KEY_LIMIT} ASCII characters")
-    return text
+    return None if given is None else usable_key(given.decode("latin-1"))

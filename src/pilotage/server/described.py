@@ -6,15 +6,18 @@ from collections.abc import Mapping
 from typing import Any
 
 import mcp_types as types
+import msgspec
 
-from pilotage.domain.call import Effect, ToolResult
-from pilotage.domain.errors import NeedsApproval, PilotageError
-from pilotage.server.http import encode
+from pilotage.domain.call import Effect, Kept, ToolResult
+from pilotage.domain.errors import Busy, NeedsApproval, PilotageError
+from pilotage.server.http import encode, retry_after, usable_key
 from pilotage.tool.answer import answer
 from pilotage.tool.tool import Tool
 
+OWN = "io.pilotage"
 META = "io.pilotage/approval"
 """Where a call names its approval, and an answer the one that is needed."""
+KEY = "io.pilotage/idempotency-key"
 OURS = {
     "success": {"type": "boolean"},
     "outcome": {"type": "string"},
@@ -67,15 +70,45 @@ def result(result: ToolResult, promised: bool) -> types.CallToolResult:
     if result.warnings:
         blocks.append(_text("\n".join(f"warning: {one}" for one in result.warnings)))
     structured = None if promised and not result.succeeded else body
-    return types.CallToolResult.model_validate(
-        {"content": blocks, "structuredContent": structured, "isError": not result.succeeded}
-    )
+    made = {"content": blocks, "structuredContent": structured, "isError": not result.succeeded}
+    if result.kept is not None:
+        made["_meta"] = kept(result.kept)
+    return types.CallToolResult.model_validate(made)
+
+
+def kept(kept: Kept) -> dict[str, Any]:
+    """What says in `_meta` that an answer was there already, and its age in seconds."""
+    return {f"{OWN}/{kept.how}": True, f"{OWN}/age": int(kept.seconds)}
+
+
+def marked(wire: bytes, kept: Kept) -> bytes:
+    """The same said of an answer of another server."""
+    member = msgspec.json.decode(b"{" + wire + b"}")
+    if isinstance(member.get("result"), dict):
+        own = _kept_of(member["result"].get("_meta"), kept)
+        return encode({"result": {**member["result"], "_meta": own}})[1:-1]
+    return wire
+
+
+def _kept_of(meta: Any, one: Kept) -> dict[str, Any]:
+    return {**(meta if isinstance(meta, dict) else {}), **kept(one)}
+
+
+def key(params: Mapping[str, Any] | None) -> str | None:
+    """The idempotency key that a call names in `_meta`. BadInput for one that is not usable."""
+    meta = (params or {}).get("_meta")
+    found = meta.get(KEY) if isinstance(meta, Mapping) else None
+    return None if found is None else usable_key(found)
 
 
 def refusal(error: PilotageError) -> types.CallToolResult:
     """A call that was decided against before anything ran."""
     block = types.TextContent(type="text", text=_sentence(error.what, error.hint))
-    meta = {META: dict(error.approval)} if isinstance(error, NeedsApproval) else None
+    meta: dict[str, Any] = {}
+    if isinstance(error, NeedsApproval):
+        meta = {META: dict(error.approval)}
+    if isinstance(error, Busy):
+        meta = {f"{OWN}/retry-after": retry_after(error)}
     return types.CallToolResult.model_validate(
         {"content": [block], "isError": True, **({"_meta": meta} if meta else {})}
     )

@@ -18,7 +18,7 @@ from mcp_types import methods
 
 from pilotage.domain.call import Outcome, Principal, ToolCall, ToolResult
 from pilotage.domain.ids import new_id
-from pilotage.server.described import META
+from pilotage.server.described import KEY, META
 from pilotage.server.http import (
     DONE,
     JSON,
@@ -210,6 +210,7 @@ class Fast:
             meta[types.PROTOCOL_VERSION_META_KEY] != VERSION
             or "progressToken" in meta
             or META in meta
+            or KEY in meta
             or TASKS in extensions
         ):
             return False
@@ -227,6 +228,7 @@ class Fast:
             or done.content
             or done.warnings
             or done.wire is not None
+            or done.kept is not None
         ):
             return None
         try:

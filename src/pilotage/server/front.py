@@ -7,7 +7,7 @@ import logging
 
 from pilotage.app import App
 from pilotage.domain.call import Principal
-from pilotage.domain.errors import Busy, PilotageError, Unauthenticated, Unavailable
+from pilotage.domain.errors import Busy, PilotageError, Unauthenticated
 from pilotage.server import management
 from pilotage.server.access import Access
 from pilotage.server.calls import PREFIX, Calls
@@ -18,6 +18,7 @@ from pilotage.server.http import (
     Receive,
     Scope,
     Send,
+    Stopping,
     a_bug,
     read_body,
     read_head,
@@ -40,11 +41,11 @@ class Front:
     """
 
     def __init__(self, app: App, access: Access, local: Principal | None = None) -> None:
-        self.metrics = Metrics(app.gateway)
+        self.metrics = Metrics(app.gateway, app.fair.limits)
         self.stopping = False
         self._access = access
         self._runs, self._leave = app.runs, app.leave
-        self._calls = Calls(app.gateway, app.registry, app.approvals)
+        self._calls = Calls(app.gateway, app.approvals)
         self._protocol = Protocol(app, local)
         self.fast = Fast(app.gateway, app.registry, self._protocol)
         self._management = management.make(app, self.metrics, lambda: self.stopping)
@@ -63,7 +64,7 @@ class Front:
                 await self._management(scope, receive, send)
                 return
             if self.stopping:
-                raise Unavailable("this server is stopping", "try again")
+                raise Stopping("this server is stopping", "try again")
             by = self._access.principal(head)
             if path.startswith(PREFIX):
                 await self._calls.serve(scope, head, by, receive, send)

@@ -3,13 +3,23 @@
 from __future__ import annotations
 
 import functools
+import math
 import re
 from collections.abc import Awaitable, Callable, Mapping, MutableMapping
 from typing import Any
 
 import msgspec
 
-from pilotage.domain.errors import BadInput, NeedsApproval, PilotageError, TooLarge, Unauthenticated
+from pilotage.domain.call import Kept
+from pilotage.domain.errors import (
+    BadInput,
+    Busy,
+    NeedsApproval,
+    PilotageError,
+    TooLarge,
+    Unauthenticated,
+    Unavailable,
+)
 
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
@@ -25,6 +35,7 @@ DONE = "pilotage.done"
 raised."""
 BODY_LIMIT = 4 << 20
 DEPTH_LIMIT = 64
+KEY_LIMIT = 255
 _ONCE = frozenset(
     (
         b"host",
@@ -46,6 +57,10 @@ class Refused(PilotageError):
     def __init__(self, status: int, what: str, hint: str = "") -> None:
         super().__init__(what, hint)
         self.status = status
+
+
+class Stopping(Unavailable):
+    """The server was told to stop: whoever comes now is to go elsewhere, on another connection."""
 
 
 class Detailed(PilotageError):
@@ -129,11 +144,35 @@ def refusal(error: PilotageError) -> dict[str, Any]:
     body: dict[str, Any] = {"success": False, "error": error.what}
     if error.hint:
         body["hint"] = error.hint
+    if isinstance(error, Busy):
+        body["retry_after"] = retry_after(error)
     if isinstance(error, NeedsApproval):
         body["approval"] = error.approval
     if isinstance(error, Detailed):
         body.update(error.details)
     return body
+
+
+def usable_key(given: object) -> str:
+    """An idempotency key, wherever it came from."""
+    good = isinstance(given, str) and 0 < len(given) <= KEY_LIMIT
+    if not isinstance(given, str) or not (good and given.isascii() and given.isprintable()):
+        raise BadInput("the Idempotency-Key is not usable", f"1 to {KEY_LIMIT} ASCII characters")
+    return given
+
+
+def retry_after(error: PilotageError) -> int:
+    """When to come back, in whole seconds."""
+    return max(1, math.ceil(error.retry_after)) if isinstance(error, Busy) else 1
+
+
+def kept_headers(kept: Kept | None) -> tuple[tuple[bytes, bytes], ...]:
+    """What says that an answer was there already (RFC 9111, 5.1; RFC 9211)."""
+    if kept is None:
+        return ()
+    if kept.how == "replayed":
+        return ((b"idempotent-replayed", b"true"),)
+    return ((b"age", b"%d" % kept.seconds), (b"cache-status", b"pilotage; hit"))
 
 
 def replay(body: bytes, receive: Receive) -> Receive:
@@ -175,7 +214,9 @@ async def send_refusal(send: Send, error: PilotageError) -> None:
     if isinstance(error, Unauthenticated):
         more.append((b"www-authenticate", b'Bearer realm="pilotage", error="invalid_token"'))
     if error.status in (429, 503):
-        more.append((b"retry-after", b"1"))
+        more.append((b"retry-after", b"%d" % retry_after(error)))
+    if isinstance(error, Stopping):
+        more.append((b"connection", b"close"))
     if error.status == 405:
         more.append((b"allow", b"POST"))
     await send_json(send, error.status, encode(refusal(error)), *more)

@@ -12,7 +12,7 @@ from starlette.exceptions import HTTPException
 from pilotage import __version__
 from pilotage.app import App
 from pilotage.domain.errors import BadInput, PilotageError
-from pilotage.server.http import JSON, a_bug, encode, refusal
+from pilotage.server.http import JSON, a_bug, encode, refusal, retry_after
 from pilotage.server.metrics import Metrics
 from pilotage.server.routes import approvals, health, pins, records, run_records, runs, tools
 
@@ -41,7 +41,7 @@ def make(app: App, metrics: Metrics, stopping: Callable[[], bool]) -> FastAPI:
 def _add_errors(api: FastAPI) -> None:
     def known(_: Request, error: Exception) -> Response:
         assert isinstance(error, PilotageError)
-        return _json(error.status, refusal(error))
+        return _json(error.status, refusal(error), retry_after(error))
 
     def invalid(_: Request, error: Exception) -> Response:
         assert isinstance(error, RequestValidationError)
@@ -68,10 +68,10 @@ def _add_errors(api: FastAPI) -> None:
     api.add_exception_handler(HTTPException, plain)
 
 
-def _json(status: int, body: Any) -> Response:
+def _json(status: int, body: Any, seconds: int = 1) -> Response:
     headers = {"cache-control": "no-store"}
     if status in (429, 503):
-        headers["retry-after"] = "1"
+        headers["retry-after"] = str(seconds)
     return Response(encode(body), status, headers, media_type=JSON.decode())
 
 
@@ -95,10 +95,10 @@ _WHY = {
     "401": "no key, or one that is unknown, revoked or expired",
     "403": "the policy says no",
     "404": "there is no such tool",
-    "409": "a call under this Idempotency-Key is running",
+    "409": "the Idempotency-Key stands for other arguments, runs, or was cut off",
     "413": "the body is over 4 MiB",
     "422": "the body is no JSON object",
-    "429": "a queue is full",
+    "429": "a limit is reached or a queue is full: Retry-After says when to come back",
     "503": "the server is stopping",
 }
 _CALL: dict[str, Any] = {

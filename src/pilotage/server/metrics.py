@@ -19,6 +19,7 @@ from prometheus_client.registry import Collector
 
 from pilotage.domain.call import Outcome
 from pilotage.tool.gateway import Gateway
+from pilotage.tool.limits import Limits
 
 BUCKETS = (0.001, 0.005, 0.025, 0.1, 0.5, 2.5, 10.0, 60.0, 600.0)
 UNKNOWN = "(unknown)"
@@ -27,8 +28,8 @@ UNKNOWN = "(unknown)"
 class Metrics(Collector):
     """Hears of each call from the gateway, whichever door it came by."""
 
-    def __init__(self, gateway: Gateway) -> None:
-        self._gateway = gateway
+    def __init__(self, gateway: Gateway, limits: Limits) -> None:
+        self._gateway, self._limits = gateway, limits
         gateway.tell(self)
         self._idle: asyncio.Event | None = None
         self._cells: dict[tuple[str | None, str, str], list[float]] = {}
@@ -77,6 +78,12 @@ class Metrics(Collector):
             calls.add_metric((UNKNOWN, via, "unauthenticated"), count)
         yield calls
         yield _histogram(by_tool)
+        limited = CounterMetricFamily(
+            "pilotage_calls_limited", "Tool calls over a limit", labels=("limit",)
+        )
+        for limit, number in self._limits.refused.items():
+            limited.add_metric((limit,), number)
+        yield limited
         yield GaugeMetricFamily(
             "pilotage_calls_running", "Tool calls in flight", self._gateway.running
         )

@@ -27,8 +27,10 @@ from pilotage.app import App
 from pilotage.domain.call import Answer, Principal, Report, ToolCall, ToolResult, silent
 from pilotage.domain.errors import NeedsApproval, NotFound, PilotageError
 from pilotage.domain.ids import new_id
-from pilotage.server import consent, described, offered, relay
+from pilotage.server import consent, described, offered, relay, search
 from pilotage.server.http import BY, DONE, Head, Receive, Scope, Send, read_body, replay
+from pilotage.server.own import Own
+from pilotage.tool.tool import Tool
 from pilotage.upstream.connection import News
 
 logger = logging.getLogger(__name__)
@@ -64,6 +66,7 @@ class Protocol:
         self._tasks: set[asyncio.Task[Any]] = set()
         self._telling = False
         self._users: dict[str, AuthenticatedUser] = {}
+        house = Own(app, self._who)
         self._server = _Server(
             "pilotage",
             version=__version__,
@@ -72,6 +75,12 @@ class Protocol:
             on_call_tool=self._call,
             on_subscriptions_listen=self._listen,
             get_tool_input_schema=self._schema,
+            on_list_resources=house.resources,
+            on_list_resource_templates=house.templates,
+            on_read_resource=house.read,
+            on_list_prompts=house.prompts,
+            on_get_prompt=house.prompt,
+            on_completion=house.complete,
         )
         self._server.middleware[:] = [relay.hand_on]  # no spans: they cost 40 % of a call
         self._listen.offered = offered.Offered(app, self._server, self._who)
@@ -152,43 +161,55 @@ class Protocol:
         try:
             return dict(self._app.registry.find(name).tool.input_schema)
         except NotFound:
-            return None
+            return search.schema(name)
 
     async def _list(
         self, context: Context, params: types.PaginatedRequestParams | None
     ) -> types.ListToolsResult:
-        """The tools that who asks may call, or may ask a person for, by name, on one page."""
+        """The tools that who asks may call, or may ask a person for, by name, on one page; of
+        many, some, and how to find the others."""
         if params is not None and params.cursor is not None:
             raise MCPError(code=types.INVALID_PARAMS, message="there is one page only")
-        by = self._who(context)
-        tools = [
-            described.tool(tool)
+        most = self._app.settings.number("mcp.tools.listed")
+        tools = search.listed(self._visible(self._who(context)), most)
+        return types.ListToolsResult(tools=tools, ttl_ms=0, cache_scope="private")
+
+    def _visible(self, by: Principal) -> list[Tool]:
+        return [
+            tool
             for tool in self._app.registry.tools()
             if self._app.policy.decide(by, tool.name, tool.effect).answer is not Answer.DENY
         ]
-        return types.ListToolsResult(tools=tools, ttl_ms=0, cache_scope="private")
 
     async def _call(self, context: Context, params: types.CallToolRequestParams) -> Any:
         """One call. Unknown tools are errors of the protocol, all else is the tool's answer, which
         a model can read and mend (arguments that do not fit, a denial). What a server behind us
         answered is handed on."""
-        call = ToolCall(
-            new_id(),
-            params.name,
-            params.arguments or {},
-            self._who(context),
-            "mcp",
-            approval=consent.named(context),
-        )
+        by, name, arguments = self._who(context), params.name, params.arguments or {}
+        meta = name in search.NAMES and name not in self._app.registry.all
         try:
+            if meta and name == search.SEARCH:
+                return search.found(self._visible(by), arguments)
+            if meta:
+                name, arguments = search.named(arguments)
+            call = ToolCall(
+                new_id(),
+                name,
+                arguments,
+                by,
+                "mcp",
+                described.key(context.params),
+                approval=consent.named(context),
+            )
             result = await self._asked(context, call)
             if not isinstance(result, ToolResult):
                 return result
             if result.wire is not None:
-                return relay.passed(context, result.wire)
-            return described.result(result, self._output(call.tool))
+                kept, wire = result.kept, result.wire
+                return relay.passed(context, wire if kept is None else described.marked(wire, kept))
+            return described.result(result, not meta and self._output(name))
         except NotFound:
-            unknown = f"Unknown tool: {call.tool[:200]}"
+            unknown = f"Unknown tool: {name[:200]}"
             raise MCPError(code=types.INVALID_PARAMS, message=unknown) from None
         except PilotageError as error:
             return described.refusal(error)

@@ -39,6 +39,7 @@ class Watch:
         self._news: deque[Progress] = deque(maxlen=NEWS_LIMIT)
         self._wake = asyncio.Event()
         self.committed = False
+        self.more: tuple[tuple[bytes, bytes], ...] = ()
 
     def report(self, news: Progress) -> None:
         """Take progress, for who streams; of too much the oldest is dropped."""
@@ -95,7 +96,7 @@ class Watch:
     async def _commit(self) -> None:
         if not self.committed:
             self.committed = True
-            headers = [(b"content-type", self.kind), (b"cache-control", b"no-store")]
+            headers = [(b"content-type", self.kind), (b"cache-control", b"no-store"), *self.more]
             await self._send({"type": "http.response.start", "status": 200, "headers": headers})
 
     async def _write(self, body: bytes, *, more: bool = True) -> None:
@@ -117,4 +118,4 @@ class Watch:
         if self.committed:
             await self._write(content, more=False)
         else:
-            await send_json(self._send, 200, content)
+            await send_json(self._send, 200, content, *self.more)

@@ -130,6 +130,24 @@ MIGRATIONS: tuple[str, ...] = (
         PRIMARY KEY (approval, principal)
     ) STRICT;
     """,
+    """
+    CREATE TABLE attempt (
+        principal TEXT NOT NULL,
+        tool TEXT NOT NULL,
+        key TEXT NOT NULL,
+        digest TEXT NOT NULL,
+        call TEXT NOT NULL,
+        owner TEXT NOT NULL,
+        created INTEGER NOT NULL,
+        row INTEGER NOT NULL,
+        outcome TEXT NOT NULL,
+        answer BLOB,
+        size INTEGER NOT NULL,
+        PRIMARY KEY (principal, tool, key)
+    ) STRICT;
+    CREATE UNIQUE INDEX attempt_call ON attempt (call);
+    CREATE INDEX attempt_created ON attempt (created);
+    """,
 )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import copy
 import logging
 import time
 from collections.abc import Coroutine
@@ -13,6 +14,7 @@ from msgspec.structs import replace
 from pilotage.audit.log import AuditLog
 from pilotage.domain.call import (
     Answer,
+    Decision,
     Effect,
     Outcome,
     Report,
@@ -20,15 +22,20 @@ from pilotage.domain.call import (
     ToolResult,
     silent,
 )
-from pilotage.domain.errors import Denied, PilotageError
+from pilotage.domain.errors import Busy, Denied, PilotageError
 from pilotage.policy.policy import Policy
 from pilotage.tool.approvals import Approvals
+from pilotage.tool.care import Care
 from pilotage.tool.eager import resume
+from pilotage.tool.failure import failed
+from pilotage.tool.fair_use import FairUse
 from pilotage.tool.redact import Redactor
 from pilotage.tool.registry import Entry, Registry
+from pilotage.tool.tool import Tool
 
 logger = logging.getLogger(__name__)
 _CANCELLED = ToolResult(Outcome.CANCELLED, error="cancelled")
+_DENIALS = (Busy, Denied)
 _READ, _ALLOW = Effect.READ, Answer.ALLOW  # looked up at an enum, they are slow
 
 
@@ -50,11 +57,19 @@ class Gateway:
         approvals: Approvals,
         audit: AuditLog,
         redactor: Redactor,
+        fair: FairUse,
     ) -> None:
-        self._registry, self._policy, self._approvals = registry, policy, approvals
+        self._registry, self._policy, self._limits = registry, policy, fair.limits
         self._audit, self._redactor = audit, redactor
+        self._care = Care(approvals, fair.attempts, fair.cache)
         self._observer: Observer | None = None
         self.running = 0  # calls in flight
+
+    def over(self, registry: Registry) -> Gateway:
+        """A gateway to other tools; policy, audit and all else are the same."""
+        other = copy.copy(self)
+        other._registry = registry
+        return other
 
     def tell(self, observer: Observer) -> None:
         """From now on, `observer` hears of each call that ends."""
@@ -63,60 +78,86 @@ class Gateway:
     async def call(self, call: ToolCall, report: Report = silent) -> ToolResult:
         """Run one call. What is refused before it runs is raised as a PilotageError."""
         began = time.perf_counter()
-        entry, decision, result = None, None, _CANCELLED
+        entry, decision, result, held = None, None, _CANCELLED, False
         self._audit.open(call, self._redactor.arguments(call.arguments))
         self.running += 1
         try:
             entry = self._registry.find(call.tool)
-            if entry.tool.effect is not _READ:
-                await self._audit.settled()
+            tool = entry.tool
+            if self.running > self._limits.free:
+                await self._limits.let_in(call, tool.timeout)
+            if tool.effect is not _READ:
+                held = await self._settled(call)
             arguments, ignored = entry.arguments.check(call.arguments)
             call = call if arguments is call.arguments else replace(call, arguments=arguments)
-            decision = self._policy.decide(call.by, call.tool, entry.tool.effect, call)
-            if decision.answer is not _ALLOW:  # denied, or a person has approved this very call
-                await self._approvals.settle(call, entry.tool, decision)
-            running = entry.tool.run(call, report)
+            decision = self._policy.decide(call.by, call.tool, tool.effect, call)
+            plain = decision.answer is _ALLOW and call.idempotency_key is None
+            if plain and not tool.cache_seconds:
+                running = tool.run(call, report)
+            else:  # denied, or a person has approved this very call, or its answer is there
+                running = await self._care.begin(tool, call, decision, report)
             try:
                 wants = running.send(None)
             except StopIteration as end:
                 result = end.value
             except Exception as error:
-                result = _failed(call, error)
+                result = failed(call, error)
             else:
-                result = await _wait(entry, call, running, wants)
-            if ignored or result.error is not None or self._redactor.knows:
-                result = self._clean(entry, result, ignored)
+                held = held or self._limits.hold(call)
+                result = await _wait(tool, call, running, wants)
+            result = self._fit(entry, result, ignored)
             return result
         except PilotageError as refused:
-            outcome = Outcome.DENIED if isinstance(refused, Denied) else Outcome.FAILED
+            outcome = Outcome.DENIED if isinstance(refused, _DENIALS) else Outcome.FAILED
             result = ToolResult(outcome, error=self._redactor.text(refused.what), hint=refused.hint)
             raise
         finally:
-            seconds = time.perf_counter() - began
-            self.running -= 1
-            self._audit.close(call, decision, result, seconds)
-            if self._observer is not None:
-                name = None if entry is None else call.tool
-                self._observer.ended(name, call.via, result.outcome, seconds)
+            self._close(entry, call, decision, result, time.perf_counter() - began, held)
 
-    def _clean(self, entry: Entry, result: ToolResult, ignored: tuple[str, ...]) -> ToolResult:
-        """Without known secrets, and with the names of arguments that did not count."""
-        return replace(
-            result,
-            value=self._redactor.result(result.value),
-            content=tuple(self._redactor.result(list(result.content))),
-            error=self._redactor.text(result.error) if result.error else None,
-            ignored=ignored,
-            warnings=entry.arguments.warnings(ignored),
-            wire=self._redactor.wire(result.wire) if result.wire is not None else None,
-        )
+    async def _settled(self, call: ToolCall) -> bool:
+        """The intent of what may change something is on disk; from here on it counts as running."""
+        held = self._limits.hold(call)
+        try:
+            await self._audit.settled()
+        except BaseException:
+            self._limits.release(call)
+            raise
+        return held
+
+    def _fit(self, entry: Entry, result: ToolResult, ignored: tuple[str, ...]) -> ToolResult:
+        """Within its limit, without known secrets, and with the names of arguments that did not
+        count."""
+        result = self._limits.fitting(entry.tool.name, result)
+        if ignored:
+            warnings = entry.arguments.warnings(ignored)
+            result = replace(result, ignored=ignored, warnings=warnings)
+        if ignored or result.error is not None or self._redactor.knows:
+            result = self._redactor.whole(result)
+        return result
+
+    def _close(
+        self,
+        entry: Entry | None,
+        call: ToolCall,
+        decision: Decision | None,
+        result: ToolResult,
+        seconds: float,
+        held: bool,
+    ) -> None:
+        self.running -= 1
+        if held:
+            self._limits.release(call)
+        self._audit.close(call, decision, result, seconds)
+        if self._observer is not None:
+            name = None if entry is None else call.tool
+            self._observer.ended(name, call.via, result.outcome, seconds)
 
 
 async def _wait(
-    entry: Entry, call: ToolCall, running: Coroutine[Any, Any, ToolResult], wants: Any
+    tool: Tool, call: ToolCall, running: Coroutine[Any, Any, ToolResult], wants: Any
 ) -> ToolResult:
     """The rest of a call that did not end in its first step, with a deadline."""
-    limit = entry.tool.timeout if call.timeout is None else min(call.timeout, entry.tool.timeout)
+    limit = tool.timeout if call.timeout is None else min(call.timeout, tool.timeout)
     deadline = asyncio.timeout(limit)
     try:
         async with deadline:
@@ -125,15 +166,4 @@ async def _wait(
         if deadline.expired():
             why = f"{call.tool} took longer than {limit:g} s"
             return ToolResult(Outcome.TIMED_OUT, error=why)
-        return _failed(call, error)
-
-
-def _failed(call: ToolCall, error: Exception) -> ToolResult:
-    """What a tool raised is its answer; a bug of ours says so."""
-    if isinstance(error, Denied):
-        return ToolResult(Outcome.DENIED, error=error.what, hint=error.hint)
-    if isinstance(error, PilotageError):
-        outcome = Outcome.UNAVAILABLE if error.status == 503 else Outcome.FAILED
-        return ToolResult(outcome, error=error.what, hint=error.hint)
-    logger.error("%s broke in call %s", call.tool, call.id, exc_info=error)
-    return ToolResult(Outcome.FAILED, error=f"{call.tool} broke: {type(error).__name__}: {error}")
+        return failed(call, error)

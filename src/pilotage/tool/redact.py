@@ -9,6 +9,9 @@ from types import NoneType
 from typing import Any
 
 import msgspec
+from msgspec.structs import replace
+
+from pilotage.domain.call import ToolResult
 
 MASK = "[redacted]"
 TEXT_LIMIT = 4_000
@@ -66,6 +69,16 @@ class Redactor:
         value = msgspec.json.decode(b"{" + member + b"}")
         clean = self.result(value)
         return member if clean == value else msgspec.json.encode(clean)[1:-1]
+
+    def whole(self, result: ToolResult) -> ToolResult:
+        """A result without known secrets."""
+        return replace(
+            result,
+            value=self.result(result.value),
+            content=tuple(self.result(list(result.content))),
+            error=self.text(result.error) if result.error else None,
+            wire=self.wire(result.wire) if result.wire is not None else None,
+        )
 
     def arguments(self, value: Mapping[str, Any]) -> Mapping[str, Any]:
         """Arguments as the audit keeps them: secrets out by name and by look, long texts cut."""

@@ -23,7 +23,7 @@ from msgspec import convert, to_builtins
 from msgspec.structs import astuple
 
 from pilotage.domain.call import Effect, Outcome, Progress, Report, ToolCall, ToolResult
-from pilotage.domain.errors import PilotageError
+from pilotage.domain.errors import BadInput, PilotageError
 from pilotage.tool.roots import Roots
 
 Runner = Callable[[ToolCall, Report], Coroutine[Any, Any, ToolResult]]
@@ -39,7 +39,8 @@ class Tool:
     clients send some). `owner` is who registered it, "" for the house's own tools. `annotations` is
     what an owner says of it in the words of MCP, None: made from the effect; `target` is where a
     tool of another sends its calls, without secrets. Both are pinned (tool/pin.py). `wire` is the
-    tool as another MCP server lists it, handed on as it is, but for the name.
+    tool as another MCP server lists it, handed on as it is, but for the name. `cache_seconds`: how
+    long an answer holds, 0: not at all; for tools that read and are idempotent (tool/cache.py).
     """
 
     name: str
@@ -56,6 +57,14 @@ class Tool:
     annotations: Mapping[str, Any] | None = None
     target: str = ""
     wire: Mapping[str, Any] | None = None
+    cache_seconds: float = 0.0
+
+    def __post_init__(self) -> None:
+        if self.cache_seconds and not (self.effect is Effect.READ and self.idempotent):
+            raise BadInput(
+                f"{self.name}: cache_seconds is for tools that read and are idempotent",
+                "leave it out, or say so of the tool",
+            )
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +89,7 @@ class Definition:
     idempotent: bool
     open: bool
     timeout: float
+    cache_seconds: float = 0.0
 
     def bind(self, services: Mapping[type, object]) -> Tool:
         """A tool that answers with `services`; a service that is missing stops the start."""
@@ -107,6 +117,7 @@ class Definition:
             self.idempotent,
             self.open,
             self.timeout,
+            cache_seconds=self.cache_seconds,
         )
 
 
@@ -117,11 +128,15 @@ def tool(
     idempotent: bool = False,
     open: bool = False,
     timeout: float = 60.0,
+    cache_seconds: float = 0.0,
 ) -> Callable[[Callable[..., Awaitable[Any]]], Definition]:
-    """Make a tool of an async function. `timeout` in seconds."""
+    """Make a tool of an async function. `timeout` in seconds; `cache_seconds`: how long an answer
+    holds for who asked, if the tool reads and is idempotent."""
 
     def make(function: Callable[..., Awaitable[Any]]) -> Definition:
-        return Definition(name or function.__name__, effect, function, idempotent, open, timeout)
+        return Definition(
+            name or function.__name__, effect, function, idempotent, open, timeout, cache_seconds
+        )
 
     return make
 

@@ -1,0 +1,42 @@
+"""What some calls need before they run: a person, the answer that their key has, the cache."""
+
+from __future__ import annotations
+
+from collections.abc import Coroutine
+from functools import partial
+from typing import Any
+
+from pilotage.domain.call import Answer, Decision, Report, ToolCall, ToolResult
+from pilotage.tool.approvals import Approvals
+from pilotage.tool.attempts import Attempts
+from pilotage.tool.cache import Cache
+from pilotage.tool.limits import STEP
+from pilotage.tool.tool import Runner, Tool
+
+
+class Care:
+    """Every call that is not simply allowed comes here."""
+
+    def __init__(self, approvals: Approvals, attempts: Attempts, cache: Cache) -> None:
+        self._approvals, self._attempts, self._cache = approvals, attempts, cache
+
+    async def begin(
+        self, tool: Tool, call: ToolCall, decision: Decision, report: Report
+    ) -> Coroutine[Any, Any, ToolResult]:
+        """What runs the call, or gives an answer that is there. Raises where nothing may run; an
+        answer that a key has already needs no person again.
+
+        A step has a key as well, but its run's journal is what keeps its answer.
+        """
+        run: Runner = tool.run
+        if tool.cache_seconds:
+            run = partial(self._cache.run, tool, decision.policy)
+
+        async def settle() -> None:
+            if decision.answer is not Answer.ALLOW:
+                await self._approvals.settle(call, tool, decision)
+
+        if call.idempotency_key is None or call.via == STEP or decision.answer is Answer.DENY:
+            await settle()
+            return run(call, report)
+        return await self._attempts.begin(tool, call, run, report, settle)
