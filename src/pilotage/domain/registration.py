@@ -13,7 +13,7 @@ from pilotage.domain.errors import BadInput
 
 NAME_LIMIT = 45
 OWNER_LIMIT = 250
-RESERVED = frozenset(("call",))
+RESERVED = frozenset(("call", "call_tool", "search_tools"))
 """Words that stand where a tool's name does in the paths of the management API."""
 _NAME = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9_.-]{0,43}[A-Za-z0-9])?")
 _GENERATION = re.compile(r"(?P<holder>.+/.+)/(?P<number>[0-9]{1,18})")

@@ -14,13 +14,12 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
 import mcp_types as types
 from mcp import MCPError
-from pydantic import BaseModel
 
 from pilotage.app import App
 from pilotage.domain.approval import ApprovalState
@@ -28,12 +27,11 @@ from pilotage.domain.call import Answer, Principal, ToolResult
 from pilotage.domain.errors import BadInput, NotFound, PilotageError
 from pilotage.domain.scan import Scan
 from pilotage.scan.orchestrate import Scans
-from pilotage.server import prompts
 from pilotage.server.http import encode
+from pilotage.server.prompts import PROMPTS, SCAN_TYPES, Prompt
+from pilotage.server.relay import Context
 from pilotage.server.routes.runs import view
 
-Shown = dict[str, Any]
-SCHEME = "pilotage://"
 PAGE = 25
 COMPLETED = 100
 JSON = "application/json"
@@ -75,14 +73,16 @@ _TEMPLATES = (
 
 
 class Own:
-    """`by` is who asks, always."""
+    """Handlers for the SDK's server; `who` says whose request it is."""
 
-    def __init__(self, app: App) -> None:
-        self._app = app
+    def __init__(self, app: App, who: Callable[[Context], Principal]) -> None:
+        self._app, self._who = app, who
 
-    async def resources(self, by: Principal, cursor: str | None) -> tuple[list[Shown], str | None]:
-        """The scans of who asks, then the runs that are theirs to see, the newest first; and the
-        cursor of what follows."""
+    async def resources(
+        self, context: Context, params: types.PaginatedRequestParams | None
+    ) -> types.ListResourcesResult:
+        """The scans of who asks, then the runs that are theirs to see, the newest first."""
+        by, cursor = self._who(context), params.cursor if params is not None else None
         if cursor is not None and not re.fullmatch(_ID, cursor):
             raise MCPError(code=types.INVALID_PARAMS, message="the cursor is not one of ours")
         runs = await asyncio.to_thread(self._app.run_access.listed, by, PAGE + 1, cursor)
@@ -96,16 +96,21 @@ class Own:
             )
             for run in runs[:PAGE]
         ]
-        return _shown(shown), runs[PAGE - 1].id if len(runs) > PAGE else None
+        following = runs[PAGE - 1].id if len(runs) > PAGE else None
+        return types.ListResourcesResult(resources=shown, next_cursor=following)
 
-    def templates(self) -> list[Shown]:
+    async def templates(
+        self, context: Context, _: types.PaginatedRequestParams | None
+    ) -> types.ListResourceTemplatesResult:
         """The same for everybody: they say what there could be."""
-        return _shown(_TEMPLATES)
+        return types.ListResourceTemplatesResult(resource_templates=list(_TEMPLATES))
 
-    async def read(self, by: Principal, uri: str) -> types.ReadResourceResult:
+    async def read(
+        self, context: Context, params: types.ReadResourceRequestParams
+    ) -> types.ReadResourceResult:
         """One resource. Unknown and another's are told the same: not found."""
-        kind, text = await self._read(by, uri)
-        body = types.TextResourceContents(uri=uri, mime_type=kind, text=text)
+        kind, text = await self._read(self._who(context), params.uri)
+        body = types.TextResourceContents(uri=params.uri, mime_type=kind, text=text)
         return types.ReadResourceResult(contents=[body])
 
     async def _read(self, by: Principal, uri: str) -> tuple[str, str]:
@@ -161,18 +166,25 @@ class Own:
             return False
         return self._app.policy.decide(by, tool, entry.tool.effect).answer is not Answer.DENY
 
-    def prompts(self, by: Principal) -> list[Shown]:
+    async def prompts(
+        self, context: Context, _: types.PaginatedRequestParams | None
+    ) -> types.ListPromptsResult:
         """The prompts whose tools who asks may call."""
-        return _shown(each.shown for each in prompts.PROMPTS.values() if self._useful(by, each))
+        by = self._who(context)
+        shown = [each.shown for each in PROMPTS.values() if self._useful(by, each)]
+        return types.ListPromptsResult(prompts=shown)
 
-    def _useful(self, by: Principal, prompt: prompts.Prompt) -> bool:
+    def _useful(self, by: Principal, prompt: Prompt) -> bool:
         return all(self._allowed(by, tool) for tool in prompt.tools)
 
-    def prompt(self, by: Principal, params: types.GetPromptRequestParams) -> types.GetPromptResult:
+    async def prompt(
+        self, context: Context, params: types.GetPromptRequestParams
+    ) -> types.GetPromptResult:
         """The words for the model, with what they are about where the server has it."""
-        prompt = prompts.PROMPTS[params.name]
-        if not self._useful(by, prompt):
-            raise MCPError(code=types.INVALID_PARAMS, message=f"Unknown prompt: {params.name}")
+        by, prompt = self._who(context), PROMPTS.get(params.name)
+        if prompt is None or not self._useful(by, prompt):
+            unknown = f"Unknown prompt: {params.name[:200]}"
+            raise MCPError(code=types.INVALID_PARAMS, message=unknown)
         try:
             given = prompt.checked(params.arguments or {})
             parts = prompt.make(self._app, by, given)
@@ -182,9 +194,10 @@ class Own:
         return types.GetPromptResult(description=prompt.shown.description, messages=messages)
 
     async def complete(
-        self, by: Principal, argument: types.CompletionArgument
+        self, context: Context, params: types.CompleteRequestParams
     ) -> types.CompleteResult:
         """Ids that begin like what was typed, of what is theirs to see, the newest first."""
+        by, argument = self._who(context), params.argument
         known = await asyncio.to_thread(self._known, by, argument.name)
         values = [each for each in known if each.startswith(argument.value)]
         shown = types.Completion(
@@ -200,18 +213,7 @@ class Own:
         if argument == "approval":
             pending = self._app.approvals.newest(by, COMPLETED, state=ApprovalState.PENDING)
             return [one.id for one in pending]
-        return {"format": list(FORMATS), "scan_type": list(prompts.SCAN_TYPES)}.get(argument, [])
-
-
-def is_own(ref: types.PromptReference | types.ResourceTemplateReference) -> bool:
-    """Is that a prompt, or a resource, of the house?"""
-    if isinstance(ref, types.PromptReference):
-        return ref.name in prompts.PROMPTS
-    return ref.uri.startswith(SCHEME)
-
-
-def _shown(items: Iterable[BaseModel]) -> list[Shown]:
-    return [item.model_dump(by_alias=True, mode="json", exclude_none=True) for item in items]
+        return {"format": list(FORMATS), "scan_type": list(SCAN_TYPES)}.get(argument, [])
 
 
 def _scan(scan: Scan) -> types.Resource:

@@ -23,7 +23,7 @@ from pilotage.server import described
 from pilotage.server.http import encode
 from pilotage.tool.tool import Tool
 
-SEARCH, CALL = "search_tools", "call_tool"
+SEARCH, CALL = NAMES = "search_tools", "call_tool"
 PAGE, LARGEST_PAGE = 5, 20
 QUERY_LIMIT = 400
 _K, _B = 1.2, 0.75

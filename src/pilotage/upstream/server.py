@@ -29,7 +29,7 @@ _LOADS_CODE = re.compile(
     r"|NPM_CONFIG_.*|BUN_.*|DENO_.*|DOTNET_STARTUP_HOOKS|CORECLR_.*|COR_.*"
 )
 """Variables by which a program is made to load code, or another program is found."""
-RESERVED = re.compile(r"(?i)(pilotage|gateway|house)([_.-].*)?|rpc\..*")
+RESERVED = re.compile(r"(?i)(pilotage|gateway|house)([_.-].*)?|rpc\..*|call_tool|search_tools")
 
 
 @dataclass(frozen=True, slots=True)
