@@ -15,7 +15,7 @@ _HIDING_TAG = re.compile(
 )
 _FIELD = re.compile(r"<input\b")
 _POSING_TAG = re.compile(
-    r"<\s*/?\s*[\w-]{0,40}(?:important|system|secret|hidden|instruct|admin|assistant|override|directive|critical)"
+    r"<\s*/?\s*[\w-]{0,40}(?:important|system|secret|hidden|instruct|admin|assistant|override|directive|critical|-ai\b|\bai-|-llm|-model\b|-agent\b)"
     r"[\w-]{0,40}(?:\s[^<>]{0,200})?>"
 )
 _VOICE = re.compile(
@@ -23,6 +23,13 @@ _VOICE = re.compile(
     r"|^\s*#{1,6}\s*(?:system|instructions? (?:for|to) the (?:assistant|model|ai)|new instructions?)\b"
     r"|^\s*(?:system|human|developer)(?: (?:message|prompt|override|note|notice|instruction))?\s*:\s",
     re.MULTILINE,
+)
+_LOUD_VOICE = re.compile(
+    r"(?:^|[.!?\n]\s{0,3})(?:IMPORTANT |CRITICAL )?SYSTEM(?: NOTE| MESSAGE| INSTRUCTION| OVERRIDE| NOTICE)?:\s"
+)
+_BRACKET = re.compile(
+    r"(?:\[|\{\{[#/]?|-{3,} ?(?:begin |end )?) ?"
+    r"(?:hidden|system|important|secret|admin|internal|override)[\w ]{0,20}(?:\]|\}\}|-{3})"
 )
 _IMAGE = re.compile(
     r"!\[[^\]\n]{0,200}\]\(([^)\n]{1,2000})\)|<img\b[^<>]{0,200}?\bsrc\s*=\s*[\"']?([^\"'<> ][^\"'>]{0,2000})"
@@ -44,9 +51,9 @@ def signs(text: str) -> Iterator[Sign]:
         yield Sign("comment", 10, "holds a markdown comment, which people are not shown")
     if any(not _FIELD.match(found[0]) for found in _HIDING_TAG.finditer(low)):
         yield Sign("hiding-tag", 10, "holds text that is styled not to be seen")
-    if _POSING_TAG.search(low):
+    if _POSING_TAG.search(low) or _BRACKET.search(low):
         yield Sign("voice", 6, "has a tag that poses as an instruction")
-    if _VOICE.search(low):
+    if _VOICE.search(low) or _LOUD_VOICE.search(text):
         yield Sign("voice", 8, "speaks in the voice of the system")
     if any(_FILLED_IN.search(found[1] or found[2]) for found in _IMAGE.finditer(text)):
         yield Sign("image", 10, "has an image whose address carries data away")

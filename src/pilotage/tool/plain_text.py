@@ -17,8 +17,8 @@ _ALIKE = str.maketrans(
     "\u0430\u0435\u043e\u0440\u0441\u0443\u0445\u0456\u0458\u0455\u0501\u051b\u0475\u04bb\u043a\u043c\u0442\u0432\u043d"
     "\u0410\u0412\u0415\u041a\u041c\u041d\u041e\u0420\u0421\u0422\u0425\u0406\u0408\u0405\u0423\u0417"
     "\u03b1\u03bf\u03c1\u03bd\u03b9\u03c5\u03ba\u03c4\u0391\u0392\u0395\u0396\u0397\u0399\u039a\u039c\u039d\u039f\u03a1\u03a4\u03a5\u03a7"
-    "\u0561\u057d\u0578\u0585\u0570\u0581\u0131",
-    "aeopcyxijsdqvhkmtbhABEKMHOPCTXIJSY3aopviyktABEZHIKMNOPTYXwunohgi",
+    "\u0561\u057d\u0578\u0585\u0570\u0581",
+    "aeopcyxijsdqvhkmtbhABEKMHOPCTXIJSY3aopviyktABEZHIKMNOPTYXwunohg",
 )
 ALIKE = frozenset(map(chr, _ALIKE))
 _WORD = re.compile(r"[^\W\d_]+")
@@ -58,10 +58,14 @@ def normal(text: str) -> str:
     return _WORD.sub(latin, text).lower()
 
 
+def spaced(text: str) -> int:
+    """How many letters stand apart from their neighbours, in runs of four and more."""
+    return sum(len(run[0]) // 2 + 1 for run in _SPACED.finditer(text))
+
+
 def unspaced(text: str) -> str | None:
     """The text with letters that stand apart put together, None where none do."""
-    found = sum(len(run[0]) for run in _SPACED.finditer(text))
-    if found < 12:
+    if spaced(text) < 6:
         return None
 
     def joined(run: re.Match[str]) -> str:

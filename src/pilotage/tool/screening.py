@@ -7,6 +7,7 @@ approves it; below it, the reasons are warnings. How well it does: `python -m be
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -16,14 +17,20 @@ from pilotage.domain.text import cut, visible
 from pilotage.tool import foreign_phrases, hidden, markup, phrases, plain_text
 from pilotage.tool.phrases import Sign
 
-THRESHOLD = 10
+THRESHOLD = 8
 WARNING = 5
 TEXT_LIMIT = 8_000
 NAME_LIMIT = 128
 DECODED_TAKES = 6
+SHORTEST = 6
+"""No shorter text asks for anything."""
+_SECRET_NAME = re.compile(
+    r"\b(?:id (?:rsa|ed25519)|ssh (?:private )?key content|system prompt|etc passwd)\b"
+)
 _NAME_ITEMS = frozenset(
     ("properties", "patternProperties", "$defs", "definitions", "dependentSchemas")
 )
+_ODD_PLACES = frozenset(("title", "annotations", "output schema"))
 _POINTS = {"tag": 10, "bidi": 10, "control": 10, "blank": 10, "zero": 4, "selector": 4, "mark": 4}
 
 
@@ -55,6 +62,9 @@ def screen(surface: Mapping[str, Any]) -> Screened:
             known = best.get(sign.kind)
             if known is None or sign.points > known[0].points:
                 best[sign.kind] = (sign, one.where)
+    odd = next((where for sign, where in best.values() if where in _ODD_PLACES), None)
+    if odd is not None:
+        best["place"] = (Sign("place", 3, "is no place for instructions"), odd)
     found = sorted(best.values(), key=lambda pair: -pair[0].points)
     score = sum(sign.points for sign, _ in found)
     if score < WARNING:
@@ -64,8 +74,12 @@ def screen(surface: Mapping[str, Any]) -> Screened:
 
 def signs_of(text: str) -> list[Sign]:
     """What any text asks of a model, with lookalikes and spacing undone, and decoded."""
+    if len(text) < SHORTEST:
+        return []
     read = plain_text.normal(text)
     found = [*phrases.signs(read), *foreign_phrases.signs(read)]
+    if plain_text.spaced(read) >= 20:
+        found.append(Sign("disguise", 8, "spells words letter by letter"))
     for variant in (plain_text.unspaced(read), plain_text.unleet(read)):
         if variant is not None:
             more = phrases.signs(variant)
@@ -96,6 +110,8 @@ def _signs(one: _Text) -> Iterator[Sign]:
     if one.is_name:
         yield from _name(text)
         text = text.replace("_", " ").replace("-", " ")
+        if _SECRET_NAME.search(text.lower()):
+            yield Sign("name", 10, "names a file that holds secrets")
     else:
         mixed = plain_text.mixed_words(text)
         if mixed:
