@@ -19,6 +19,8 @@ from pilotage.domain.text import visible
 if TYPE_CHECKING:
     from yarl import URL
 
+REMEMBERED = 1_000
+"""Origins that were found good, which they stay: their addresses are judged at each connection."""
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 _NAME = re.compile(r"(?=.{1,253}\.?$)(?:[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?\.)*[a-z0-9_-]+\.?")
@@ -105,12 +107,16 @@ class Egress:
 
     def __init__(self, allow: Iterable[str] = ()) -> None:
         self.openings = tuple(_opening(text) for text in allow)
+        self._good: set[tuple[str, str, int]] = set()
 
     def check_url(self, given: str | URL) -> URL:
         """The URL that may be asked for, if its addresses may be, with everything encoded. Denied,
         or BadInput where it is no URL of ours at all."""
-        url = _parsed(given)
+        url = read_url(given)
         host, port = url.host or "", url.port or 0
+        origin = (url.scheme, host, port)
+        if origin in self._good:
+            return url
         address = _literal(host)
         if address is not None:
             self.check_address(host, port, str(address))
@@ -124,6 +130,8 @@ class Egress:
                 f"{url.scheme}://{host} would cross the network readable by all",
                 "use https, or name the host in the setting egress.allow",
             )
+        if len(self._good) < REMEMBERED:
+            self._good.add(origin)
         return url
 
     def check_address(self, host: str, port: int, text: str) -> Address:
@@ -151,7 +159,9 @@ class Egress:
         )
 
 
-def _parsed(given: str | URL) -> URL:
+def read_url(given: str | URL) -> URL:
+    """An http or https URL with everything encoded, and nothing in it that two readers could read
+    differently. BadInput for any other."""
     from yarl import URL  # here: a start that calls nobody can save its 25 ms
 
     text = str(given)
