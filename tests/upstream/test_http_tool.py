@@ -256,6 +256,8 @@ GITHUB = "ghp_" + "a1" * 20
         ({"output_schema": {"pattern": "(?=a)b"}}, "not usable"),
         ({"headers": {"Authorization": "Bearer abc"}}, "is a secret by its name"),
         ({"headers": {"X-Api-Key": "abc"}}, "is a secret by its name"),
+        ({"headers": {"X-Functions-Key": "abc"}}, "is a secret by its name"),
+        ({"headers": {"X-Auth": "abc"}}, "is a secret by its name"),
         ({"headers": {"Cookie": "a=b"}}, "is a secret by its name"),
         ({"headers": {"X-Team": GITHUB}}, "looks like a secret"),
         ({"headers": {"X": {"secret": "TRACKER", "prefix": GITHUB}}}, "looks like a secret"),

@@ -83,6 +83,9 @@ def test_a_broken_file_is_said_without_quoting_it(secrets: Secrets, text: str) -
         ("TRACKER", VALUE, []),
         ("TRACKER", VALUE, ["https://a.example/"]),
         ("TRACKER", VALUE, ["*"]),
+        ("TRACKER", VALUE, ["*.*"]),
+        ("TRACKER", VALUE, ["[a-z].example"]),
+        ("TRACKER", VALUE, ["*.", "a?.example"]),
     ],
 )
 def test_what_is_no_usable_secret_is_refused(

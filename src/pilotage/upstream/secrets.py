@@ -7,7 +7,6 @@ a tool could send any secret to a server of their own.
 
 from __future__ import annotations
 
-import fnmatch
 import os
 import re
 import stat
@@ -26,7 +25,8 @@ SHORTEST = 8
 """A shorter secret could not be masked without eating into ordinary text."""
 _SECRET, _HOSTS = "PILOTAGE_SECRET_", "PILOTAGE_HOSTS_"
 _NAME = re.compile(r"[A-Z][A-Z0-9_]{0,63}")
-_HOST = re.compile(r"(\*\.)?[A-Za-z0-9._:\[\]-]{1,253}")
+_HOST = re.compile(r"(\*\.)?[A-Za-z0-9_:-][A-Za-z0-9._:-]{0,252}")
+_SECRET_HEADER = re.compile(r"(?i)auth|key|cookie|session|signature")
 _HEADER = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]{1,100}")
 _OURS = re.compile(
     r"(?i)accept-encoding|connection|content-.*|expect|host|keep-alive|proxy-.*|te|trailer"
@@ -72,7 +72,7 @@ class Secrets:
     def value(self, name: str, host: str) -> str:
         """The secret, for a call to `host`. Raises NotFound, or Denied for another host."""
         kept = self._kept(name)
-        if not any(fnmatch.fnmatchcase(host.lower(), one.lower()) for one in kept.hosts):
+        if not any(_is_for(one.lower(), host.lower()) for one in kept.hosts):
             hosts = ", ".join(kept.hosts) or "no host"
             raise Denied(
                 f"the secret {name} may not go to {host}, but to {hosts}",
@@ -170,6 +170,11 @@ class Secrets:
             raise
 
 
+def _is_for(one: str, host: str) -> bool:
+    """Is this the host, or `*.` and a domain above it?"""
+    return host.endswith(one[1:]) if one.startswith("*.") else host == one
+
+
 def check_headers(given: Mapping[str, Any]) -> dict[str, Header]:
     """The headers of a definition. Secrets stand there by name only; a value that looks like one is
     refused, and so is a header whose name says that it is one. Raises BadInput."""
@@ -195,7 +200,7 @@ def _header(name: str, value: Any) -> Header:
     if isinstance(value, str):
         _check_text(name, value)
         refuse_literal(f"the header {name}", value)
-        if names_secret(name) or name.lower() == "cookie":
+        if names_secret(name) or _SECRET_HEADER.search(name):
             raise BadInput(
                 f"the header {name} is a secret by its name, and stands there readable",
                 f'"{name}": {{"secret": "NAME", "prefix": "Bearer "}}',
