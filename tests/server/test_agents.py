@@ -1,0 +1,382 @@
+"""What an agent reads beside tools, by the official SDK's client in both eras: scans, findings,
+reports and runs as resources; prompts; completions; and many tools found by a search."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from collections.abc import AsyncIterator, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import mcp_types as types
+import pytest
+from mcp import Client, MCPError
+
+from pilotage import config
+from pilotage.app import App
+from pilotage.domain.call import Effect, Outcome, Report, ToolCall, ToolResult
+from pilotage.domain.errors import BadInput
+from pilotage.server import search
+from pilotage.server.prompts import PROMPTS
+from pilotage.tool.roots import roots
+from pilotage.tool.tool import Tool
+from server.conftest import House, make_app, running
+from server.test_mcp import connected, era
+
+SCAN = {"source_path": "project", "scan_type": "code"}
+
+
+@pytest.fixture
+def app(tmp_path: Path) -> Iterator[App]:
+    """With every tool of the shelf, and seven findings to find."""
+    project = tmp_path / "root" / "project"
+    project.mkdir(parents=True)
+    (project / "app.py").write_text("import os\n" + "os.system(input())\n" * 7)
+    environment = {**os.environ, "PILOTAGE_HOME": str(tmp_path / "home")}
+    app = App(config.read(environment=environment), roots(tmp_path / "root"))
+    yield app
+    app.close()
+
+
+@pytest.fixture
+async def house(app: App) -> AsyncIterator[House]:
+    async with running(app) as house:
+        yield house
+
+
+async def scanned(client: Client) -> str:
+    answer = await client.call_tool("security_scanner", {**SCAN, "limit": 1})
+    content = answer.content[-1]
+    assert isinstance(content, types.TextContent)
+    body = answer.structured_content or json.loads(content.text)
+    return str(body["scan_id"])
+
+
+async def read(client: Client, uri: str) -> types.TextResourceContents:
+    (content,) = (await client.read_resource(uri)).contents
+    assert isinstance(content, types.TextResourceContents)
+    assert content.uri == uri
+    return content
+
+
+@era
+async def test_a_scan_is_read_by_the_page_and_as_a_report(
+    house: House, mode: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pilotage.server.own.PAGE", 3)
+    async with connected(house, house.key("developer"), mode) as client:
+        id = await scanned(client)
+        (listed,) = (await client.list_resources()).resources
+        assert listed.uri == f"pilotage://scans/{id}"
+        assert (listed.title or "").startswith("FAIL: ")
+        summary = json.loads((await read(client, listed.uri)).text)
+        assert (summary["verdict"], summary["findings_total"]) == ("FAIL", 7)
+        assert summary["findings"] == []
+        seen, cursor = [], ""
+        for _ in range(3):
+            page = json.loads((await read(client, f"{listed.uri}/findings?cursor={cursor}")).text)
+            seen += [finding["fingerprint"] for finding in page["findings"]]
+            cursor = page.get("next_cursor", "")
+        assert (len(seen), len(set(seen)), cursor) == (7, 7, "")
+        none = json.loads((await read(client, f"{listed.uri}/findings?severity=low")).text)
+        assert none["findings_total"] == 0
+        sarif = await read(client, f"pilotage://reports/{id}.sarif")
+        assert sarif.mime_type == "application/sarif+json"
+        assert len(json.loads(sarif.text)["runs"]) >= 1
+        html = await read(client, f"pilotage://reports/{id}.html")
+        assert (html.mime_type, "<html" in html.text) == ("text/html", True)
+        again = await scanned(client)
+        page = json.loads((await read(client, f"pilotage://scans/{again}/findings")).text)
+        assert {one["fingerprint"] for one in page["findings"]} <= set(seen), "ids are stable"
+    await house.app.audit.settled()
+    assert {"scan_report", "scan_findings"} <= {c.tool for c in house.app.audit.calls(limit=100)}
+
+
+@era
+async def test_what_is_not_theirs_is_not_found_and_said_as_what_is_not_there(
+    house: House, mode: str
+) -> None:
+    run = await house.app.runs.start(*pipeline(house))
+    await house.app.runs.wait(run)
+    async with connected(house, house.key("developer"), mode) as owner:
+        id = await scanned(owner)
+    async with connected(house, house.key("ci"), mode) as other:
+        assert (await other.list_resources()).resources == []
+        said = set()
+        for uri in (
+            f"pilotage://scans/{id}",
+            f"pilotage://scans/{'0' * 26}",
+            f"pilotage://scans/{id}/findings",
+            f"pilotage://reports/{id}.sarif",
+            f"pilotage://runs/{run}",
+            f"pilotage://runs/{'0' * 26}",
+            "pilotage://secrets/all",
+            "pilotage://scans/../runs",
+            "file:///etc/passwd",
+        ):
+            with pytest.raises(MCPError) as caught:
+                await other.read_resource(uri)
+            said.add((caught.value.error.code, caught.value.error.message))
+            assert caught.value.error.data == {"uri": uri}
+        assert said == {(types.INVALID_PARAMS, "Unknown resource")}
+        with pytest.raises(MCPError):
+            await other.get_prompt("why-did-this-run-fail", {"run": run})
+
+
+@era
+async def test_a_page_that_cannot_be_is_a_mistake_of_its_own(house: House, mode: str) -> None:
+    async with connected(house, house.key("developer"), mode) as client:
+        id = await scanned(client)
+        for query, says in (
+            ("cursor=9999.aa", "the cursor is not of these findings"),
+            ("severity=awful", "severity"),
+            ("limit=9", "a page takes cursor and severity, each once"),
+            ("cursor=&cursor=", "a page takes cursor and severity, each once"),
+        ):
+            with pytest.raises(MCPError, match=re.escape(says)):
+                await client.read_resource(f"pilotage://scans/{id}/findings?{query}")
+        with pytest.raises(MCPError, match="the cursor is not one of ours"):
+            await client.list_resources(cursor="5")
+
+
+def pipeline(house: House, by: str = "key:somebody") -> Any:
+    from pilotage.domain.call import Principal
+    from pilotage.pipeline import lint, load
+    from pilotage.pipeline.prepare import Given
+
+    text = "name: p\nsteps:\n- {name: a, tool: scan_report, params: {scan_id: gone}}\n"
+    linted = lint.checked(lint.lint(load.document(text), house.app.runs.tools))
+    return linted, Given({}, {}, {}), Principal(by, frozenset({"developer"}))
+
+
+@era
+async def test_runs_are_listed_by_the_page_read_and_explained(
+    house: House, mode: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pilotage.server.own.PAGE", 2)
+    key = house.key("developer", name="dev")
+    runs = [await house.app.runs.start(*pipeline(house, "key:dev")) for _ in range(5)]
+    for run in runs:
+        await house.app.runs.wait(run)
+    async with connected(house, key, mode) as client:
+        found: list[str] = []
+        cursor = None
+        while True:
+            page = await client.list_resources(cursor=cursor)
+            found += [one.uri for one in page.resources]
+            cursor = page.next_cursor
+            if cursor is None:
+                break
+        assert found == [f"pilotage://runs/{run}" for run in reversed(runs)]
+        shown = json.loads((await read(client, found[0])).text)
+        assert (shown["state"], shown["success"]) == ("ended", False)
+        templates = (await client.list_resource_templates()).resource_templates
+        assert [each.uri_template for each in templates] == [
+            "pilotage://scans/{scan}",
+            "pilotage://scans/{scan}/findings{?cursor,severity}",
+            "pilotage://runs/{run}",
+            "pilotage://reports/{scan}.{format}",
+        ]
+        prompt = await client.get_prompt("why-did-this-run-fail", {"run": runs[0]})
+        words, about = (message.content for message in prompt.messages)
+        assert isinstance(words, types.TextContent)
+        assert f"pilotage runs approve|reject|resume {runs[0]}" in words.text
+        assert isinstance(about, types.EmbeddedResource)
+        assert isinstance(about.resource, types.TextResourceContents)
+        assert "no scan gone of yours is kept here" in about.resource.text
+        ref = types.PromptReference(type="ref/prompt", name="why-did-this-run-fail")
+        given = {"name": "run", "value": runs[0]}
+        assert (await client.complete(ref, given)).completion.values == [runs[0]]
+        wrong = {"name": "run", "value": "zzz"}
+        assert (await client.complete(ref, wrong)).completion.values == []
+
+
+@era
+async def test_prompts_are_those_whose_tools_who_asks_may_call(house: House, mode: str) -> None:
+    async with connected(house, house.key("developer"), mode) as client:
+        prompts = {each.name: each for each in (await client.list_prompts()).prompts}
+        assert list(prompts) == sorted(PROMPTS)
+        needed = {a.name: a.required for a in prompts["scan-and-explain"].arguments or ()}
+        assert needed == {"source_path": True, "scan_type": False}
+        made = await client.get_prompt("scan-and-explain", {"source_path": "project"})
+        (message,) = made.messages
+        assert isinstance(message.content, types.TextContent)
+        assert "source_path 'project' and scan_type 'full'" in message.content.text
+        review = await client.get_prompt(
+            "review-this-pipeline", {"pipeline": "name: p\nsteps:\n- {name: a, tol: x}\n"}
+        )
+        last = review.messages[-1].content
+        assert isinstance(last, types.TextContent)
+        assert json.loads(last.text)["problems"][0]["level"] == "error"
+        for name, given, says in (
+            ("scan-and-explain", {}, "needs the argument 'source_path'"),
+            ("scan-and-explain", {"source_path": "p", "x": "y"}, "takes no argument 'x'"),
+            ("scan-and-explain", {"source_path": "p", "scan_type": "odd"}, "no scan_type 'odd'"),
+            ("approve-or-reject", {"approval": "0"}, "there is no approval"),
+            ("nothing", {}, "Unknown prompt"),
+        ):
+            with pytest.raises(MCPError, match=says):
+                await client.get_prompt(name, given)
+    async with connected(house, house.key("viewer"), mode) as client:
+        names = [each.name for each in (await client.list_prompts()).prompts]
+        assert names == ["approve-or-reject", "review-this-pipeline", "why-did-this-run-fail"]
+        with pytest.raises(MCPError, match="Unknown prompt"):
+            await client.get_prompt("scan-and-explain", {"source_path": "project"})
+
+
+def test_prompts_name_tools_that_there_are(app: App) -> None:
+    for prompt in PROMPTS.values():
+        assert set(prompt.tools) <= app.registry.entries.keys(), prompt.shown.name
+    made = PROMPTS["scan-and-explain"].make(app, None, {"source_path": "x"})  # type: ignore[arg-type]
+    named = set(re.findall(r"\b[a-z]+_[a-z_]+\b", str(made[0])))
+    named -= {"source_path", "scan_type", "not_run", "next_cursor"}
+    assert named == set(PROMPTS["scan-and-explain"].tools)
+
+
+def many(count: int) -> Iterator[Tool]:
+    """Tools of another owner, one of which does something of its own."""
+
+    async def run(call: ToolCall, _: Report) -> ToolResult:
+        return ToolResult(Outcome.SUCCEEDED, {"called": call.tool, "with": dict(call.arguments)})
+
+    schema = {
+        "type": "object",
+        "properties": {"city": {"type": "string"}},
+        "required": ["city"],
+        "additionalProperties": False,
+    }
+    for number in range(count):
+        text = f"Plain thing number {number}. It does what things do, and things do a lot."
+        yield Tool(f"thing_{number:03}", text, text, Effect.READ, schema, None, run)
+    text = "Weather report. Tells whether it will rain in a city tomorrow."
+    yield Tool("forecast", text, text, Effect.READ, schema, None, run)
+    text = "Erases the weather of a city."
+    yield Tool("flood", text, text, Effect.DESTROY, schema, None, run)
+
+
+@pytest.fixture
+async def crowd(tmp_path: Path) -> AsyncIterator[House]:
+    (tmp_path / "root").mkdir()
+    app = make_app(tmp_path / "home", tmp_path / "root")
+    for tool in many(100):
+        app.registry.add(tool)
+    try:
+        async with running(app) as house:
+            yield house
+    finally:
+        app.close()
+
+
+@era
+async def test_of_many_tools_some_are_listed_and_the_others_found_and_called(
+    crowd: House, mode: str
+) -> None:
+    async with connected(crowd, crowd.key("developer"), mode) as client:
+        listed = [tool.name for tool in (await client.list_tools()).tools]
+        assert len(listed) == 40
+        assert {"call_tool", "search_tools", "echo"} <= set(listed)
+        assert listed == sorted(listed)
+        found = await client.call_tool("search_tools", {"query": "will it rain?", "limit": 2})
+        assert found.structured_content is not None
+        best = found.structured_content["tools"][0]
+        assert (best["name"], best["effect"]) == ("forecast", "read")
+        assert best["inputSchema"]["required"] == ["city"]
+        content = found.content[0]
+        assert isinstance(content, types.TextContent)
+        assert json.loads(content.text) == found.structured_content
+        call = {"name": "forecast", "arguments": {"city": "Ulm"}}
+        answer = await client.call_tool("call_tool", call)
+        assert answer.structured_content is not None
+        assert answer.structured_content["called"] == "forecast"
+        assert answer.structured_content["with"] == {"city": "Ulm"}
+        plain = await client.call_tool("forecast", {"city": "Ulm"})
+        assert plain.structured_content == answer.structured_content
+    await crowd.app.audit.settled()
+    assert {call.tool for call in crowd.app.audit.calls(limit=10)} == {"forecast"}
+
+
+@era
+async def test_call_tool_may_what_the_tool_may_and_no_more(crowd: House, mode: str) -> None:
+    async with connected(crowd, crowd.key("developer"), mode) as client:
+        for arguments, says in (
+            ({"name": "flood", "arguments": {"city": "Ulm"}}, "no rule lets key:"),
+            ({"name": "forecast", "arguments": {"town": "Ulm"}}, "forecast: "),
+            ({"name": "forecast", "arguments": "Ulm"}, "name or arguments do not fit"),
+            ({"name": "forecast", "argument": {}}, "unknown argument 'argument'"),
+            ({"name": "call_tool", "arguments": {}}, "is not called by it"),
+        ):
+            answer = await client.call_tool("call_tool", arguments)
+            assert answer.is_error is True
+            assert isinstance(answer.content[0], types.TextContent)
+            assert says in answer.content[0].text
+        with pytest.raises(MCPError, match="Unknown tool: nowhere"):
+            await client.call_tool("call_tool", {"name": "nowhere"})
+        hidden = await client.call_tool("search_tools", {"query": "flood weather"})
+        assert hidden.structured_content is not None
+        names = [tool["name"] for tool in hidden.structured_content["tools"]]
+        assert names == ["forecast"], "what may not be called is not found"
+    await crowd.app.audit.settled()
+    denied = crowd.app.audit.calls(limit=20, tool="flood")
+    assert [call.outcome for call in denied] == ["denied"]
+    assert crowd.app.audit.calls(limit=20, tool="call_tool") == []
+
+
+@era
+async def test_few_tools_are_all_listed_and_nothing_is_searched(house: House, mode: str) -> None:
+    async with connected(house, house.key("developer"), mode) as client:
+        listed = {tool.name for tool in (await client.list_tools()).tools}
+    assert listed == set(house.app.registry.entries)
+
+
+async def test_the_same_key_sees_the_same_list_on_every_connection(crowd: House) -> None:
+    """And in the same order, whatever was asked for on the connection before."""
+    for role in ("developer", "viewer"):
+        key = crowd.key(role)
+        lists = []
+        for mode in ("legacy", "2026-07-28", "legacy"):
+            async with connected(crowd, key, mode) as client:
+                await client.call_tool("search_tools", {"query": "forecast"})
+                lists.append([tool.name for tool in (await client.list_tools()).tools])
+                lists.append([tool.name for tool in (await client.list_tools()).tools])
+        assert all(each == lists[0] for each in lists)
+        assert len(lists[0]) == (40 if role == "developer" else 0)
+
+
+def names(query: str, tools: list[Tool]) -> list[str]:
+    return [tool.name for tool in search.rank(tools, query)]
+
+
+def test_the_best_fit_comes_first_whichever_words_it_is_said_in() -> None:
+    tools = list(many(20))
+    base = tools[0]
+    tools += [
+        replace(base, name="deployPreview", summary="Show what would change", description=""),
+        replace(base, name="k8s_deployer", summary="Roll out a release", description=""),
+    ]
+    assert names("rain", tools) == ["forecast"]
+    assert names("weather city", tools) == ["flood", "forecast"]
+    assert names("preview", tools) == ["deployPreview"]
+    assert names("releases", tools) == ["k8s_deployer"]
+    assert names("thing_007", tools)[0] == "thing_007"
+    assert names("xylophone", tools) == []
+    assert names("", tools) == sorted(tool.name for tool in tools)
+    assert search.rank([], "anything") == []
+
+
+def test_found_tools_come_by_the_page() -> None:
+    tools, seen, cursor = list(many(10)), [], "0"
+    while cursor:
+        answer = search.found(tools, {"query": "thing", "limit": 4, "cursor": cursor})
+        assert answer.structured_content is not None
+        seen += [tool["name"] for tool in answer.structured_content["tools"]]
+        assert answer.structured_content["total"] == 10
+        cursor = answer.structured_content.get("next_cursor", "")
+    assert seen == [f"thing_{number:03}" for number in range(10)]
+    for wrong in ({}, {"query": 1}, {"query": "x" * 401}, {"query": "", "limit": 21},
+                  {"query": "", "limit": True}, {"query": "", "cursor": "-1"},
+                  {"query": "", "page": 1}):  # fmt: skip
+        with pytest.raises(BadInput):
+            search.found(tools, wrong)
