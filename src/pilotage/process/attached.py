@@ -29,6 +29,7 @@ class Attached:
         self._place = tempfile.TemporaryDirectory(prefix="pilotage-", ignore_cleanup_errors=True)
         self._process: Process | None = None
         self._tasks: list[asyncio.Task[None]] = []
+        self._closing: asyncio.Future[None] | None = None
         self.errors = b""
         self.killed = ""
 
@@ -76,7 +77,13 @@ class Attached:
         await self._process.stdin.drain()
 
     async def close(self) -> None:
-        """Close its input, give it a moment to leave, then kill what is left of its tree."""
+        """Close its input, give it a moment to leave, then kill what is left of its tree. Whoever
+        is cancelled meanwhile, it is done to the end."""
+        if self._closing is None:
+            self._closing = asyncio.ensure_future(self._close())
+        await asyncio.shield(self._closing)
+
+    async def _close(self) -> None:
         if self._process is None:
             return
         process, self._process = self._process, None
@@ -87,7 +94,7 @@ class Attached:
             await asyncio.wait({leaving}, timeout=LEAVE_SECONDS)
         finally:
             leaving.cancel()
-            await asyncio.shield(asyncio.to_thread(self._tree.kill))
+            await asyncio.to_thread(self._tree.kill)
             for task in self._tasks:
                 task.cancel()
             with contextlib.suppress(ProcessLookupError):

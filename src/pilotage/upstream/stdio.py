@@ -120,12 +120,16 @@ class Stdio:
             why = f"{self._who}: {error.what}"
         why = why or self._why_gone(process)
         self._offer = None
+        self._end(why)
+        await process.close()
+
+    def _end(self, why: str) -> None:
+        """Tell everybody who waits."""
         if self._lost is not None and not self._lost.done():
             self._lost.set_result(why)
         for flight in self._flights.values():
             if not flight.answer.done():
                 flight.answer.set_exception(wire.Lost(why))
-        await process.close()
 
     def _why_gone(self, process: Attached) -> str:
         last = process.errors.decode("utf-8", "replace").strip().rpartition("\n")[2][:300]
@@ -176,8 +180,11 @@ class Stdio:
 
     async def close(self) -> None:
         self._offer = None
-        for task in self._tasks:
+        tasks = list(self._tasks)
+        for task in tasks:
             task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        self._end(f"{self._who} was let go")
         await self._process.close()
 
     def _spawn(self, work: Any) -> None:
