@@ -17,6 +17,7 @@ from pilotage.process.tree import MARK, Tree
 
 WATCH_SECONDS = 1.0
 LEAVE_SECONDS = 2.0
+LAST_SECONDS = 1.0
 ERRORS_KEPT = 8_000
 
 
@@ -66,6 +67,7 @@ class Attached:
                 yield bytes(line)
             if len(rest) > limit:
                 raise TooLarge(f"a line of more than {limit} bytes")
+        await asyncio.wait(self._tasks[:1], timeout=LAST_SECONDS)  # what it complained of last
 
     async def write(self, line: bytes) -> None:
         """One line to its standard input. Raises ConnectionError where it is gone."""
