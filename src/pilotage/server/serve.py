@@ -21,6 +21,13 @@ from pilotage.domain.call import Principal
 from pilotage.domain.errors import BadInput, Unavailable
 from pilotage.server import tls
 from pilotage.server.access import LOOPBACK, Access
+from pilotage.server.connection import (
+    PATIENCE,
+    Connection,
+    Patience,
+    Watchman,
+    connections_at_most,
+)
 from pilotage.server.front import Front
 from pilotage.server.protocol import Protocol
 
@@ -45,6 +52,7 @@ class Options:
     insecure_local: bool = False
     plain: bool = False
     grace: float = GRACE_SECONDS
+    patience: Patience = PATIENCE
 
 
 def serve(app: App, options: Options, ready: Callable[[str, tls.Files | None], None]) -> None:
@@ -58,7 +66,7 @@ def serve(app: App, options: Options, ready: Callable[[str, tls.Files | None], N
     config = uvicorn.Config(
         front,
         loop="uvloop",
-        http="httptools",
+        http=_connection(options),
         ws="none",
         lifespan="on",
         access_log=False,
@@ -72,7 +80,7 @@ def serve(app: App, options: Options, ready: Callable[[str, tls.Files | None], N
     host, port = listener.getsockname()[:2]
     shown = f"[{host}]" if ":" in host else "localhost" if host == "127.0.0.1" else host
     address = f"{'https' if files else 'http'}://{shown}:{port}"
-    server = _Server(config, front, options.grace, lambda: ready(address, files))
+    server = _Server(config, front, options, lambda: ready(address, files))
     server.run(sockets=[listener])
 
 
@@ -85,10 +93,11 @@ class _Server(uvicorn.Server):
     """uvicorn, which stops in two steps: refuse what is new and finish what runs, then close."""
 
     def __init__(
-        self, config: uvicorn.Config, front: Front, grace: float, ready: Callable[[], None]
+        self, config: uvicorn.Config, front: Front, options: Options, ready: Callable[[], None]
     ) -> None:
         super().__init__(config)
-        self._front, self._grace, self._ready = front, grace, ready
+        self._front, self._grace, self._ready = front, options.grace, ready
+        self._watchman = Watchman(options.patience)
         self._drain: asyncio.Task[None] | None = None
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
@@ -98,6 +107,12 @@ class _Server(uvicorn.Server):
             gc.collect()
             gc.freeze()  # what a server starts with is never garbage: do not look at it again
             self._ready()
+
+    async def on_tick(self, counter: int) -> bool:
+        """Ten times a second."""
+        if counter % 10 == 0:
+            self._watchman.look(self.server_state.connections)
+        return await super().on_tick(counter)
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """The first signal asks, the second insists."""
@@ -115,6 +130,11 @@ class _Server(uvicorn.Server):
             await self._front.drain(self._grace)
         finally:
             self.should_exit = True
+
+
+def _connection(options: Options) -> type[Connection]:
+    most = connections_at_most(options.patience.connections)
+    return type("Connection", (Connection,), {"most": most})
 
 
 def _check(options: Options) -> None:

@@ -74,6 +74,7 @@ def _add_events(api: FastAPI, app: App) -> None:
         "/api/v2/runs/{run}/events",
         tags=["runs"],
         response_class=EventStream,
+        status_code=200,
         response_model=None,
         responses={
             200: {"description": "events as they come", "content": {"text/event-stream": {}}},
