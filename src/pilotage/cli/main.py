@@ -17,7 +17,7 @@ from pilotage import __version__
 from pilotage.ci import guard
 from pilotage.domain.errors import PilotageError
 
-NOT_VERBS = {"main", "door", "summary", "terminal", "tool_pins"}
+NOT_VERBS = {"desk", "door", "main", "run_there", "summary", "terminal", "tool_pins"}
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from pilotage import config, shelf
-from pilotage.app import local_principal
+from pilotage.app import App, local_principal
 from pilotage.ci.detect import detect
 from pilotage.ci.job import Job
 from pilotage.ci.platform import Platform
@@ -31,6 +31,7 @@ from pilotage.pipeline.lint import checked, lint
 from pilotage.pipeline.prepare import variables_read
 from pilotage.pipeline.runs import Runs
 from pilotage.pipeline.tell import problem_line
+from pilotage.tool.answer import answer as answer_of
 from pilotage.tool.roots import roots
 
 INTERRUPTED = 130
@@ -78,20 +79,19 @@ async def _run(
         pipeline = _pipeline(arguments.file, document, tools, local=door.app is not None)
         if door.app is not None and arguments.key is None:
             _tell_of_one_cut_off(door.app.runs, pipeline)
-        asked = _asked(document.value, pipeline, arguments.input, place.context)
+        given = _given(pipeline, arguments.input, place.context)
         with terminal.progress() as report:
-            answer = await _call(door, asked, arguments.key, report)
-        if door.app is not None:
-            await door.app.leave()
+            if door.app is None:
+                answer = await _there(door, arguments, given, report)
+            else:
+                asked = {**document.value, **given}
+                answer = await _here(door.app, asked, arguments.key, report)
+                await door.app.leave()
     if answer is None:
-        print("interrupted; the run goes on at the server", file=sys.stderr)
         return INTERRUPTED
     if "run" not in answer:
         kind = Unavailable if answer["outcome"] == Outcome.UNAVAILABLE else BadInput
         raise kind(answer["error"], answer.get("hint", ""))
-    if door.app is None:  # here they were said before it ran, with their places
-        for warning in answer.get("warnings", ()):
-            print(visible(warning), file=sys.stderr)
     for text in summary.reports(answer):
         terminal.show(text)
     print(summary.table(answer))
@@ -127,10 +127,8 @@ def _pipeline(file: Path, document: load.Document, tools: Catalogue, *, local: b
     return checked(linted)
 
 
-def _asked(
-    value: Mapping[str, Any], pipeline: Pipeline, inputs: list[str], context: Context
-) -> dict[str, Any]:
-    """The arguments of the tool. Of the environment goes only what the pipeline reads."""
+def _given(pipeline: Pipeline, inputs: list[str], context: Context) -> dict[str, Any]:
+    """What the run is given. Of the environment goes only what the pipeline reads."""
     values = {}
     for pair in inputs:
         name, equals, given = pair.partition("=")
@@ -140,35 +138,53 @@ def _asked(
     read = variables_read(pipeline)
     environment = {k: v for k, v in context.env.items() if k.lower() in read}
     return {
-        **value,
         "context": {**context.native, **context.github},
         "values": values,
         "environment": environment,
     }
 
 
-async def _call(
-    door: Door, asked: Mapping[str, Any], key: str | None, report: Report
+async def _there(
+    door: Door, arguments: argparse.Namespace, given: Mapping[str, Any], report: Report
 ) -> dict[str, Any] | None:
-    """The answer; None where a signal came and the run is somebody else's to end."""
+    from pilotage.cli.run_there import run_there  # here, as in door.py
+
+    if arguments.root:
+        raise BadInput("--root is for runs of here, and mcp.serverUrl is set", "leave it out")
+    assert door.client is not None
+    body = {
+        "pipeline": arguments.file.read_text("utf-8-sig"),
+        "inputs": given["values"],
+        "context": given["context"],
+        "environment": given["environment"],
+        "timeout": arguments.timeout,
+    }
+    return await run_there(door.client, body, arguments.key, str(arguments.file), report)
+
+
+async def _here(
+    app: App, asked: Mapping[str, Any], key: str | None, report: Report
+) -> dict[str, Any] | None:
+    """The answer; None where it was interrupted before a run began."""
     loop = asyncio.get_running_loop()
-    call = asyncio.ensure_future(door.call("pipeline_orchestrator", asked, report, key))
+    by = local_principal()
+    calling = app.call("pipeline_orchestrator", asked, by, "cli", report, key)
+    call = asyncio.ensure_future(calling)
     ending: set[asyncio.Task[Any]] = set()
 
     def interrupt() -> None:
-        if door.app is None or ending:
+        if ending:
             call.cancel()
             return
-        runs, by = door.app.runs, local_principal()
         print("interrupted: ending the run", file=sys.stderr)
-        for run in runs.driven():
-            ending.add(asyncio.ensure_future(runs.cancel(run, by, "interrupted")))
+        for run in app.runs.driven():
+            ending.add(asyncio.ensure_future(app.runs.cancel(run, by, "interrupted")))
         if not ending:
             call.cancel()
 
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, interrupt)
     try:
-        return await call
+        return answer_of(await call)
     except asyncio.CancelledError:
         return None

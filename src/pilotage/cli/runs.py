@@ -9,19 +9,20 @@ import sys
 import time
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
+from pathlib import Path
 
 from pilotage import config
-from pilotage.app import App, local_principal
 from pilotage.cli import summary, terminal
-from pilotage.domain.errors import BadInput
-from pilotage.domain.run import Run, RunState
+from pilotage.cli.desk import Desk, File, open_desk
+from pilotage.domain.errors import BadInput, NotFound
+from pilotage.domain.run import RunState
 from pilotage.domain.text import visible
+from pilotage.pipeline import told
 from pilotage.pipeline.tell import Teller
-from pilotage.pipeline.told import result
-from pilotage.tool.answer import answer
-from pilotage.tool.roots import roots
 
-Act = Callable[[App, str, argparse.Namespace], Awaitable[int]]
+Act = Callable[[Desk, str, argparse.Namespace], Awaitable[int]]
+SPOKEN = ("approve", "reject", "resume", "cancel")
+INTERRUPTED = 130
 
 
 def register(parser: argparse.ArgumentParser) -> None:
@@ -31,46 +32,54 @@ def register(parser: argparse.ArgumentParser) -> None:
         "--limit", type=terminal.rows, default=20, metavar="N", help="(default: %(default)s)"
     )
     listed.add_argument("--state", choices=[s.value for s in RunState], help="only these")
+    listed.add_argument("--pipeline", metavar="NAME", help="only runs of it")
     for name, (_, help_) in _VERBS.items():
         verb = verbs.add_parser(name, help=help_)
         verb.add_argument("run", metavar="RUN", help="a run's id, or how it begins")
-        if name == "show":
-            verb.add_argument("--json", action="store_true", help="all that is known of it")
-        if name == "logs":
-            verb.add_argument("--follow", action="store_true", help="until it has ended")
-        if name in ("approve", "reject", "resume"):
-            verb.add_argument("--step", metavar="NAME", help="which, where more than one waits")
-        if name in ("approve", "reject", "resume", "cancel"):
-            verb.add_argument("--reason", default="", metavar="TEXT", help="kept with the run")
-            root = "steps may read and write in it; repeatable (default: here)"
-            verb.add_argument("--root", action="append", default=[], metavar="DIR", help=root)
+        _add_options(verb, name)
+
+
+def _add_options(verb: argparse.ArgumentParser, name: str) -> None:
+    add = verb.add_argument
+    if name == "show":
+        add("--json", action="store_true", help="all that is known of it")
+    if name in ("logs", "events"):
+        add("--follow", action="store_true", help="until it has ended")
+    if name == "events":
+        add("--after", type=int, default=-1, metavar="N", help="only those after this number")
+    if name == "artifacts":
+        add("--output", type=Path, metavar="DIR", help="fetch them into this folder, by step")
+        add("--name", metavar="STEP/NAME", help="only this one")
+    if name in ("approve", "reject", "resume"):
+        add("--step", metavar="NAME", help="which, where more than one waits")
+    if name in SPOKEN:
+        add("--reason", default="", metavar="TEXT", help="kept with the run")
+        root = "steps may read and write in it; repeatable (default: here)"
+        add("--root", action="append", default=[], metavar="DIR", help=root)
 
 
 def run(arguments: argparse.Namespace) -> int:
     settings = config.read(file=arguments.settings)
-    if settings.text("mcp.serverUrl"):
-        raise BadInput(
-            "mcp.serverUrl is set, so runs are at that server and this verb sees those of here",
-            "on the server's machine, or with mcp.serverUrl empty",
-        )
-    return asyncio.run(_run(arguments, settings))
+    try:
+        return asyncio.run(_run(arguments, settings))
+    except KeyboardInterrupt:
+        if arguments.what not in SPOKEN or not settings.text("mcp.serverUrl"):
+            raise
+        print(f"interrupted; {arguments.run} goes on at the server", file=sys.stderr)
+        return INTERRUPTED
 
 
 async def _run(arguments: argparse.Namespace, settings: config.Settings) -> int:
-    app = App(settings, roots(*getattr(arguments, "root", ()), base="."))
-    try:
+    async with open_desk(settings, getattr(arguments, "root", [])) as desk:
         if arguments.what == "list":
-            return _list(app, arguments)
+            return await _list(desk, arguments)
         act, _ = _VERBS[arguments.what]
-        return await act(app, app.runs.find(arguments.run), arguments)
-    finally:
-        await app.leave()
-        app.close()
+        return await act(desk, await desk.find(arguments.run), arguments)
 
 
-def _list(app: App, arguments: argparse.Namespace) -> int:
+async def _list(desk: Desk, arguments: argparse.Namespace) -> int:
     state = RunState(arguments.state) if arguments.state else None
-    runs = app.runs.newest(arguments.limit, state=state)
+    runs = await desk.newest(arguments.limit, state, arguments.pipeline)
     for one in runs:
         ended = one.outcome or one.state
         began = datetime.fromtimestamp(one.created / 1e6, UTC).astimezone()
@@ -83,27 +92,23 @@ def _list(app: App, arguments: argparse.Namespace) -> int:
     return 0
 
 
-async def _show(app: App, run: str, arguments: argparse.Namespace) -> int:
-    frozen, stands = app.runs.show(run)
-    told = answer(result(frozen, stands))
+async def _show(desk: Desk, run: str, arguments: argparse.Namespace) -> int:
+    shown = await desk.show(run)
     if arguments.json:
-        values = {name: step.value for name, step in stands.steps.items()}
-        given = {"inputs": stands.beginning.inputs, "github": stands.beginning.github}
-        print(json.dumps({**told, **given, "results": values}, indent=2))
+        print(json.dumps(shown, indent=2))
         return 0
-    print(summary.table(told))
-    owner = app.runs.owner(run)
-    if owner is not None:
-        print(f"process {owner} runs it")
-    elif stands.state is RunState.RUNNING:
+    print(summary.table(shown))
+    if shown["process"] is not None:
+        print(f"process {shown['process']} runs it")
+    elif shown["state"] == RunState.RUNNING:
         print(f"no process runs it any more; it goes on with: pilotage runs resume {run}")
     return 0
 
 
-async def _logs(app: App, run: str, arguments: argparse.Namespace) -> int:
+async def _logs(desk: Desk, run: str, arguments: argparse.Namespace) -> int:
     teller = Teller()
-    last = app.runs.show(run)[1].seq
-    async for event in app.runs.events(run):
+    last = (await desk.show(run))["seq"]
+    async for event in desk.events(run, -1, settled=False):
         at = time.strftime("%H:%M:%S", time.localtime(event.at / 1e6))
         for line in teller.lines(event):
             print(f"{at}  {line}", flush=True)
@@ -112,47 +117,75 @@ async def _logs(app: App, run: str, arguments: argparse.Namespace) -> int:
     return 0
 
 
-async def _approve(app: App, run: str, arguments: argparse.Namespace) -> int:
-    say = app.runs.approve(run, local_principal(), arguments.step, arguments.reason)
-    return await _go_on(app, run, await say)
-
-
-async def _reject(app: App, run: str, arguments: argparse.Namespace) -> int:
-    say = app.runs.reject(run, local_principal(), arguments.step, arguments.reason)
-    return await _go_on(app, run, await say)
-
-
-async def _resume(app: App, run: str, arguments: argparse.Namespace) -> int:
-    say = app.runs.resume(run, local_principal(), arguments.step, arguments.reason)
-    return await _go_on(app, run, await say)
-
-
-async def _cancel(app: App, run: str, arguments: argparse.Namespace) -> int:
-    await app.runs.cancel(run, local_principal(), arguments.reason)
-    await app.runs.wait(run)
-    print(f"run {run}: cancelled")
+async def _events(desk: Desk, run: str, arguments: argparse.Namespace) -> int:
+    """One JSON object a line."""
+    last = (await desk.show(run))["seq"]
+    if arguments.after >= last and not arguments.follow:
+        return 0
+    async for event in desk.events(run, arguments.after, settled=False):
+        print(json.dumps(told.shown(event)), flush=True)
+        if event.seq >= last and not arguments.follow:
+            break
     return 0
 
 
-async def _go_on(app: App, run: str, stands: Run) -> int:
-    """Follow it from here to its end, or to where it waits again."""
-    owner = app.runs.owner(run)
-    if run not in app.runs.driven() and owner is not None:
-        print(f"process {owner} goes on with it", file=sys.stderr)
-    teller = Teller(len(stands.steps))
-    async for event in app.runs.events(run, stands.seq, settled=True):
+async def _artifacts(desk: Desk, run: str, arguments: argparse.Namespace) -> int:
+    """3 where one of those that were asked for is not there any more."""
+    files = await desk.files(run)
+    if arguments.name is not None:
+        files = [one for one in files if f"{one.step}/{one.name}" == arguments.name]
+        if not files:
+            raise NotFound(f"run {run} has no artifact {arguments.name!r}", "see its list")
+    for one in files:
+        size = f"{one.size} bytes" if one.size is not None else f"gone: {one.why}"
+        print(visible(f"{one.step}/{one.name}  {size}"))
+        if arguments.output is not None and one.size is not None:
+            await _fetch(desk, one, arguments.output)
+    if not files:
+        print("no artifacts", file=sys.stderr)
+    gone = any(one.size is None for one in files)
+    return 3 if gone and arguments.output is not None else 0
+
+
+async def _fetch(desk: Desk, one: File, folder: Path) -> None:
+    """Written whole or not at all, and never outside of `folder`: names are not ours."""
+    place = folder / one.step / one.name
+    if not place.resolve().is_relative_to(folder.resolve()):
+        raise BadInput(f"the artifact {one.name!r} would lie outside of {folder}", "look at it")
+    place.parent.mkdir(parents=True, exist_ok=True)
+    part = place.with_name(place.name + ".part")
+    with part.open("wb") as into:
+        await desk.fetch(one, into)
+    part.replace(place)
+
+
+async def _speak(desk: Desk, run: str, arguments: argparse.Namespace) -> int:
+    """Say it, then follow the run from there to its end, or to where it waits again."""
+    after = await desk.say(arguments.what, run, arguments.step, arguments.reason)
+    teller = Teller(len((await desk.show(run))["steps"]))
+    async for event in desk.events(run, after, settled=True):
         for line in teller.lines(event):
             print(f"  {line}", file=sys.stderr, flush=True)
-    told = answer(result(*app.runs.show(run)))
-    print(summary.table(told))
-    return summary.exit_code(told)
+    shown = await desk.show(run)
+    print(summary.table(shown))
+    return summary.exit_code(shown)
+
+
+async def _cancel(desk: Desk, run: str, arguments: argparse.Namespace) -> int:
+    after = await desk.say("cancel", run, None, arguments.reason)
+    async for _ in desk.events(run, after, settled=False):
+        pass
+    print(f"run {run}: cancelled")
+    return 0
 
 
 _VERBS: dict[str, tuple[Act, str]] = {
     "show": (_show, "how one stands"),
     "logs": (_logs, "what happened in it"),
-    "resume": (_resume, "go on: take up what was cut off, try again what failed or waits"),
-    "approve": (_approve, "take a step that waits as it is, and go on"),
-    "reject": (_reject, "give a step that waits up: the run fails"),
+    "events": (_events, "the same for programs: a JSON object a line"),
+    "artifacts": (_artifacts, "the files that its steps have written"),
+    "resume": (_speak, "go on: take up what was cut off, try again what failed or waits"),
+    "approve": (_speak, "take a step that waits as it is, and go on"),
+    "reject": (_speak, "give a step that waits up: the run fails"),
     "cancel": (_cancel, "end it"),
 }

@@ -17,9 +17,6 @@ from pilotage.pipeline.values import text
 TEXT_LIMIT = 1_000
 FINDINGS = 100
 _FINDING = {"rule", "severity", "location"}
-_KEPT = {"env", "by", "folder", "value"}
-"""What of an event's body is not shown: who may read a run need not see its environment, and
-results are read with the run."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,12 +32,13 @@ class Artifact:
 
 
 def shown(event: Event) -> dict[str, Any]:
-    """An event without what only the machine needs; `event` of it is the event again."""
-    body = {key: value for key, value in event.body.items() if key not in _KEPT}
+    """An event as a follower sees it: `event` of it is the event again, but for what is read with
+    the run (results, inputs) and what concerns the machine only (environment, folder, rights)."""
+    body = {key: value for key, value in event.body.items() if key != "value"}
     if event.kind is Kind.CREATED:
         pipeline = event.body["pipeline"]
-        steps = [step["name"] for step in pipeline["steps"]]
-        body = {"pipeline": {"name": pipeline["name"]}, "steps": steps}
+        steps = [{"name": step["name"]} for step in pipeline["steps"]]
+        body = {"pipeline": {"name": pipeline["name"], "steps": steps}}
     return {
         "seq": event.seq, "at": event.at, "kind": event.kind.value, "step": event.step,
         "body": body,
