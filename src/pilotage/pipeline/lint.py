@@ -57,6 +57,29 @@ def checked(linted: Linted) -> Pipeline:
     raise BadInput(f"{where}{first.what}{more}", first.hint or "pilotage lint FILE names each")
 
 
+class NotRunnable(BadInput):
+    """What keeps a pipeline from running here; `problems` are all that lint has to say of it."""
+
+    status = 422
+
+    def __init__(self, what: str, hint: str, problems: tuple[Problem, ...]) -> None:
+        super().__init__(what, hint)
+        self.problems = problems
+
+
+def runnable(linted: Linted, tools: Catalogue) -> Pipeline:
+    """The pipeline, for who starts it now: a tool that is not here is an error as well."""
+    pipeline = linted.pipeline
+    if pipeline is not None and all(step.tool in tools for step in pipeline.steps):
+        return pipeline
+    first, *others = linted.errors or linted.problems
+    more = f" (and {len(others)} more)" if others else ""
+    where = f"{first.path}: " if first.path else ""
+    raise NotRunnable(
+        f"{where}{first.what}{more}", first.hint or "`problems` names each", linted.problems
+    )
+
+
 def refuse_unknown_tools(pipeline: Pipeline, tools: Catalogue) -> None:
     """A pipeline whose tools are not all there does not start."""
     missing = sorted({step.tool for step in pipeline.steps if step.tool not in tools})

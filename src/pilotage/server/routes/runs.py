@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Annotated, Any
 
 from fastapi import FastAPI, Header, Query, Request, Response
@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from pilotage.app import App
 from pilotage.domain.call import Principal
 from pilotage.domain.errors import BadInput
-from pilotage.domain.pipeline import Level, Pipeline
+from pilotage.domain.pipeline import Pipeline
 from pilotage.domain.run import RunState, RunSummary
 from pilotage.pipeline import lint, load, told
 from pilotage.pipeline.prepare import Given, github
@@ -226,20 +226,9 @@ def _pipeline(app: App, given: str | dict[str, Any]) -> tuple[Pipeline, list[str
     is an error at this door."""
     document = load.document(given) if isinstance(given, str) else load.Document(given)
     linted = lint.lint(document, app.runs.tools)
-    missing = linted.pipeline is not None and any(
-        step.tool not in app.runs.tools for step in linted.pipeline.steps
-    )
-    if linted.pipeline is not None and not missing:
-        return linted.pipeline, [problem_line(each) for each in linted.problems]
-    problems = [
-        {"level": p.level.value, "what": p.what, "hint": p.hint, "path": p.path,
-         "line": p.line, "column": p.column}
-        for p in linted.problems
-    ]  # fmt: skip
-    first = next((p for p in linted.problems if p.level is Level.ERROR), linted.problems[0])
-    more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
-    where = f"{first.path}: " if first.path else ""
-    raise Detailed(
-        422, f"{where}{first.what}{more}", first.hint or "`problems` names each",
-        {"problems": problems},
-    )  # fmt: skip
+    try:
+        pipeline = lint.runnable(linted, app.runs.tools)
+    except lint.NotRunnable as error:
+        problems = [asdict(problem) for problem in error.problems]
+        raise Detailed(error.status, error.what, error.hint, {"problems": problems}) from None
+    return pipeline, [problem_line(each) for each in linted.problems]
