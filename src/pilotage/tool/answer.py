@@ -22,5 +22,6 @@ def answer(result: ToolResult) -> dict[str, Any]:
         body["hint"] = result.hint
     if result.ignored:
         body["ignored_arguments"] = list(result.ignored)
+    if result.warnings:
         body["warnings"] = [*body.get("warnings", ()), *result.warnings]
     return body

@@ -1,5 +1,5 @@
-"""The two commonest attacks, "ignore your instructions" and "do not tell the user", in the languages
-that models read best beside English. Gaps are bounded, so the time is linear in the text."""
+"""The two commonest attacks, "ignore your instructions" and "do not tell the user", in languages
+that models read well beside English. Gaps are bounded, so the time is linear in the text."""
 
 from __future__ import annotations
 
@@ -11,11 +11,16 @@ _OVERRIDE = re.compile(
     r"(?:忽略|无视|忘记|不要遵守|放弃|忽視|無視).{0,10}(?:之前|以前|先前|上述|所有|以上|系统).{0,10}(?:指令|指示|提示|规则|说明)"
     r"|(?:これまで|以前|前|上記|全て|すべて|今まで)の?.{0,6}(?:指示|命令|ルール|プロンプト).{0,6}(?:無視|忘れ|従わ)"
     r"|(?:이전|앞의|모든|지금까지).{0,6}(?:지시|명령|지침).{0,8}(?:무시|잊)"
-    r"|\b(?:ignorier\w{0,4}|missachte\w{0,3}|vergiss|vergessen sie|verwirf)\b.{0,40}(?:anweisung|regel|vorgabe|instruktion)"
-    r"|\b(?:ignore[rz]?|oublie[rz]?|néglige[rz]?)\b.{0,20}(?:instructions|consignes|règles) (?:précédentes|antérieures|ci-dessus)"
-    r"|\b(?:ignora\w{0,4}|olvida\w{0,4}|desestima\w{0,4}|descarta\w{0,4})\b.{0,25}(?:instruccion|regla|indicacion|órden)\w{0,4}"
-    r"|\b(?:ignora\w{0,3}|dimentica\w{0,3}|trascura\w{0,3})\b.{0,25}(?:istruzion|regol|indicazion)\w{0,3}"
-    r"|\b(?:ignore|ignora\w{0,3}|esqueça\w{0,2}|desconsidere\w{0,2})\b.{0,25}(?:instruç|regra|orientaç)\w{0,5}"
+    r"|\b(?:ignorier\w{0,4}|missachte\w{0,3}|vergiss|vergessen sie"
+    r"|verwirf)\b.{0,40}(?:anweisung|regel|vorgabe|instruktion)"
+    r"|\b(?:ignore[rz]?|oublie[rz]?|néglige[rz]?)\b.{0,20}(?:instructions|consignes"
+    r"|règles) (?:précédentes|antérieures|ci-dessus)"
+    r"|\b(?:ignora\w{0,4}|olvida\w{0,4}|desestima\w{0,4}|descarta\w{0,4})\b"
+    r".{0,25}(?:instruccion|regla|indicacion|órden)\w{0,4}"
+    r"|\b(?:ignora\w{0,3}|dimentica\w{0,3}|trascura\w{0,3})\b.{0,25}(?:istruzion|regol"
+    r"|indicazion)\w{0,3}"
+    r"|\b(?:ignore|ignora\w{0,3}|esqueça\w{0,2}|desconsidere\w{0,2})\b.{0,25}(?:instruç|regra"
+    r"|orientaç)\w{0,5}"
     r"|(?:игнорируй|забудь|отбрось|не следуй)\w{0,4}.{0,40}(?:инструкци|указани|правил)"
     r"|تجاهل.{0,20}(?:التعليمات|الأوامر)"
 )
@@ -23,9 +28,12 @@ _CONCEALMENT = re.compile(
     r"(?:不要|别|请勿|无需|不得|切勿)(?:告诉|告知|通知|提及|提醒|让)"
     r"|ユーザー?(?:に|には).{0,12}(?:言わない|伝えない|知らせない|教えない|内緒|黙って|言うな)"
     r"|사용자에게.{0,10}(?:말하지|알리지)"
-    r"|\b(?:sag\w{0,2}|erzähl\w{0,2}|informier\w{0,2}|erwähn\w{0,2}|verrat\w{0,2})\b.{0,30}\b(?:nutzer|benutzer|anwender)\w{0,2}\b.{0,20}\bnicht"
-    r"|\b(?:nutzer|benutzer|anwender)\w{0,2}\b.{0,30}\bnicht\w{0,2}\b.{0,15}(?:sagen|erzählen|mitteilen|wissen|informieren|verraten)"
-    r"|\bne (?:le |lui |l')?(?:dis|dites|dire|mentionne\w{0,2}|révèle\w{0,2}|informe\w{0,2}|préviens)\b.{0,30}\b(?:pas|rien|jamais)\b"
+    r"|\b(?:sag\w{0,2}|erzähl\w{0,2}|informier\w{0,2}|erwähn\w{0,2}"
+    r"|verrat\w{0,2})\b.{0,30}\b(?:nutzer|benutzer|anwender)\w{0,2}\b.{0,20}\bnicht"
+    r"|\b(?:nutzer|benutzer|anwender)\w{0,2}\b.{0,30}\bnicht\w{0,2}\b.{0,15}(?:sagen|erzählen"
+    r"|mitteilen|wissen|informieren|verraten)"
+    r"|\bne (?:le |lui |l')?(?:dis|dites|dire|mentionne\w{0,2}|révèle\w{0,2}|informe\w{0,2}"
+    r"|préviens)\b.{0,30}\b(?:pas|rien|jamais)\b"
     r"|\bno (?:se |lo |le |se lo )?(?:digas|diga|cuentes|menciones|informes|reveles|avises)\b"
     r"|\bnon (?:dir|menzionar|informar|rivelar)\w{0,3}\b|\bsenza (?:dir|informar|avvisar)\w{0,4}"
     r"|\bnão (?:conte|diga|mencione|informe|revele)\b"

@@ -31,6 +31,7 @@ from pilotage.tool.failure import failed
 from pilotage.tool.fair_use import FairUse
 from pilotage.tool.redact import Redactor
 from pilotage.tool.registry import Entry, Registry
+from pilotage.tool.results import screened
 from pilotage.tool.tool import Tool
 
 logger = logging.getLogger(__name__)
@@ -43,6 +44,12 @@ class Observer(Protocol):
     """Hears of each call that ended. `tool` is None where there is no such tool."""
 
     def ended(self, tool: str | None, via: str, outcome: Outcome, seconds: float) -> None: ...
+
+    def refused(self, via: str, error: PilotageError) -> None:
+        """It did not run."""
+
+    def kept(self, how: str) -> None:
+        """Its answer was there already."""
 
 
 class Gateway:
@@ -110,6 +117,8 @@ class Gateway:
         except PilotageError as refused:
             outcome = Outcome.DENIED if isinstance(refused, _DENIALS) else Outcome.FAILED
             result = ToolResult(outcome, error=self._redactor.text(refused.what), hint=refused.hint)
+            if self._observer is not None:
+                self._observer.refused(call.via, refused)
             raise
         finally:
             self._close(entry, call, decision, result, time.perf_counter() - began, held)
@@ -125,12 +134,14 @@ class Gateway:
         return held
 
     def _fit(self, entry: Entry, result: ToolResult, ignored: tuple[str, ...]) -> ToolResult:
-        """Within its limit, without known secrets, and with the names of arguments that did not
-        count."""
+        """Within its limit, without known secrets, with the names of arguments that did not count;
+        that of another's tool without what hides in it."""
         result = self._limits.fitting(entry.tool.name, result)
         if ignored:
             warnings = entry.arguments.warnings(ignored)
             result = replace(result, ignored=ignored, warnings=warnings)
+        if entry.tool.owner:
+            result = screened(result)
         if ignored or result.error is not None or self._redactor.knows:
             result = self._redactor.whole(result)
         return result
@@ -151,6 +162,8 @@ class Gateway:
         if self._observer is not None:
             name = None if entry is None else call.tool
             self._observer.ended(name, call.via, result.outcome, seconds)
+            if result.kept is not None:
+                self._observer.kept(result.kept.how)
 
 
 async def _wait(

@@ -37,6 +37,7 @@ _PLAIN = re.compile("[\t\n\r -~]*")
 _RTL = re.compile("[\u0590-\u08ff\ufb1d-\ufdff\ufe70-\ufefc]")
 _WRITTEN_WITHOUT_SPACES = re.compile("[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u9fff]")
 
+MANY = 20_000
 KINDS = {
     "tag": ("invisible tag character",),
     "bidi": ("control of text direction", "controls of text direction"),
@@ -75,9 +76,13 @@ def find(text: str) -> Iterator[tuple[int, int, str]]:
 
 
 def clean(text: str) -> tuple[str, Counter[str]]:
-    """The text without what hides in it, and how much of each kind that was."""
+    """The text without what hides in it, and how much of each kind that was. Where it is more than
+    `MANY`, nothing is looked at one by one: all goes, and counts as zero-width."""
     if is_plain(text):
         return text, Counter()
+    suspects = _SUSPECT.findall(text)
+    if len(suspects) > MANY:
+        return _SUSPECT.sub("", text), Counter({"zero": len(suspects)})
     parts, last, counts = [], 0, Counter[str]()
     for start, end, kind in find(text):
         parts.append(text[last:start])

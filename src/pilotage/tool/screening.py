@@ -20,6 +20,8 @@ from pilotage.tool.phrases import Sign
 THRESHOLD = 8
 WARNING = 5
 TEXT_LIMIT = 8_000
+TEXT_MOST = 16_000
+"""What is longer than this is held back, and read so far only."""
 NAME_LIMIT = 128
 DECODED_TAKES = 6
 SHORTEST = 6
@@ -76,6 +78,7 @@ def signs_of(text: str) -> list[Sign]:
     """What any text asks of a model, with lookalikes and spacing undone, and decoded."""
     if len(text) < SHORTEST:
         return []
+    text = text[:TEXT_MOST]
     read = plain_text.normal(text)
     found = [*phrases.signs(read), *foreign_phrases.signs(read)]
     if plain_text.spaced(read) >= 20:
@@ -141,7 +144,7 @@ def _lengths(one: _Text) -> Iterator[Sign]:
     if one.is_name and len(one.text) > NAME_LIMIT:
         yield Sign("length", 6, f"is a name of {len(one.text)} characters")
     elif len(one.text) > TEXT_LIMIT:
-        points = THRESHOLD if len(one.text) > 4 * TEXT_LIMIT else 5
+        points = THRESHOLD if len(one.text) > TEXT_MOST else 5
         yield Sign("length", points, f"is {len(one.text)} characters long")
 
 

@@ -12,16 +12,21 @@ from pilotage.domain.text import visible
 from pilotage.tool.tool import Tool
 
 _SELECTOR = re.compile("[\u180b-\u180f\ufe00-\ufe0f]")  # drawn as nothing, yet kept by `visible`
+_KNOWN = frozenset(
+    ("name", "title", "description", "inputSchema", "outputSchema", "annotations", "_meta")
+)
 _WORDS = {
     "inputSchema": "input schema",
     "outputSchema": "output schema",
     "annotations": "annotations",
+    "more": "other fields",
 }
 
 
 def surface(tool: Tool) -> dict[str, Any]:
     """All that callers are shown of a tool, in the words of MCP, its effect, and where its calls
-    go. What it does not say is left out, so that null and absent are the same."""
+    go; `more` is what else another server says of it (icons), but for `_meta`, which is not for
+    models. What it does not say is left out, so that null and absent are the same."""
     said = {
         "name": tool.name,
         "title": tool.summary,
@@ -31,6 +36,7 @@ def surface(tool: Tool) -> dict[str, Any]:
         "annotations": tool.annotations,
         "effect": tool.effect.value,
         "target": tool.target,
+        "more": {k: v for k, v in (tool.wire or {}).items() if k not in _KNOWN} or None,
     }
     return {key: value for key, value in said.items() if value not in (None, "")}
 
