@@ -48,6 +48,7 @@ def make_app(home: Path, root: Path) -> App:
 async def running(app: App, local: Principal | None = None) -> AsyncIterator[House]:
     front = Front(app, Access(app.keys, app.audit, LOOPBACK, local), local)
     listener = socket.create_server(("127.0.0.1", 0))
+    listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # as uvloop has it
     settings = uvicorn.Config(
         front, http="httptools", log_level="warning", lifespan="on", timeout_graceful_shutdown=2
     )
