@@ -97,6 +97,12 @@ def find(database: Database, run: str) -> RunRow | None:
     return RunRow(*rows[0]) if rows else None
 
 
+def under(database: Database, principal: str, key: str) -> RunRow | None:
+    """The run that this principal has started under this key."""
+    rows = database.read("SELECT * FROM run WHERE principal = ? AND key = ?", principal, key)
+    return RunRow(*rows[0]) if rows else None
+
+
 def alike(database: Database, start: str) -> list[str]:
     """Ids of runs that begin with `start`, two at most."""
     query = "SELECT id FROM run WHERE substr(id, 1, length(?1)) = ?1 LIMIT 2"
@@ -136,6 +142,12 @@ def unfinished(database: Database) -> list[RunRow]:
     """Runs that have not ended, oldest first."""
     query = "SELECT * FROM run WHERE state <> 'ended' ORDER BY number"
     return [RunRow(*row) for row in database.read(query)]
+
+
+def standing(database: Database) -> dict[str, int]:
+    """How many runs are in each state that is not the end."""
+    query = "SELECT state, count(*) FROM run WHERE state <> 'ended' GROUP BY state"
+    return {row[0]: row[1] for row in database.read(query)}
 
 
 def events(

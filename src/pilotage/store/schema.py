@@ -148,6 +148,26 @@ MIGRATIONS: tuple[str, ...] = (
     CREATE UNIQUE INDEX attempt_call ON attempt (call);
     CREATE INDEX attempt_created ON attempt (created);
     """,
+    """
+    CREATE INDEX run_standing ON run (state) WHERE state <> 'ended';
+    """,
+    """
+    CREATE TABLE task (
+        id TEXT PRIMARY KEY,
+        principal TEXT NOT NULL,
+        tool TEXT NOT NULL,
+        call TEXT NOT NULL,
+        key TEXT,
+        server INTEGER NOT NULL,
+        status TEXT NOT NULL,
+        message TEXT NOT NULL,
+        created INTEGER NOT NULL,
+        changed INTEGER NOT NULL,
+        ttl INTEGER NOT NULL,
+        body BLOB
+    ) STRICT;
+    CREATE INDEX task_changed ON task (changed);
+    """,
 )
 
 
