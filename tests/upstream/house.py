@@ -63,7 +63,7 @@ async def federated(home: Path, *, wait: float = 20.0, **upstreams: Any) -> Asyn
     federation = Federation(Ways(outgoing, Secrets(home / "secrets.yaml", Redactor(), {})))
     news: list[News] = []
 
-    def hear(_: Connection, one: News) -> None:
+    def hear(_: Connection | None, one: News) -> None:
         news.append(one)
 
     federation.hear(hear)

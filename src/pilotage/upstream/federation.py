@@ -48,7 +48,7 @@ class Standing:
 class Hearer(Protocol):
     """Takes news of a server's lists and resources."""
 
-    def __call__(self, connection: Connection, news: News, /) -> None: ...
+    def __call__(self, connection: Connection | None, news: News, /) -> None: ...
 
 
 class Federation:
@@ -90,7 +90,8 @@ class Federation:
         """`hearer` is called in the event loop after each change at a server."""
         self._hearers.append(hearer)
 
-    def told(self, connection: Connection, news: News) -> None:
+    def told(self, connection: Connection | None, news: News) -> None:
+        """Hand on news of a server, or of nobody in particular."""
         for hearer in self._hearers:
             hearer(connection, news)
 

@@ -20,6 +20,8 @@ from pilotage.server import serve
 from pilotage.tool.registry import Registry
 from pilotage.tool.roots import roots
 from pilotage.tool.tool import Call, Tool, tool
+from pilotage.upstream.connection import News
+from pilotage.upstream.federation import Federation
 
 
 def _png() -> bytes:
@@ -117,6 +119,13 @@ async def test_trigger_tool_change(*, registry: Registry) -> ToolResult:
     return _shown(_text("changed"))
 
 
+@tool(Effect.WRITE)
+async def test_trigger_prompt_change(*, federation: Federation) -> ToolResult:
+    """Tells that the list of prompts has changed, as a server behind us does."""
+    federation.told(None, News("prompts"))
+    return _shown(_text("changed"))
+
+
 @tool(Effect.READ)
 async def test_logging_tool() -> ToolResult:
     """Would log, if this server sent log messages; it must not send any."""
@@ -179,8 +188,9 @@ def main() -> None:
     home = Path(os.environ["PILOTAGE_HOME"])
     settings = config.read(environment={"PILOTAGE_HOME": str(home), "HOME": str(home)})
     app = App(settings, roots(home), TOOLS)
-    services = {**app.services, Registry: app.registry}
+    services = {**app.services, Registry: app.registry, Federation: app.federation}
     app.registry.add(test_trigger_tool_change.bind(services))
+    app.registry.add(test_trigger_prompt_change.bind(services))
     app.registry.add(_schema_tool("json_schema_2020_12_tool", KEYWORDS))
     app.registry.add(_schema_tool("test_mirrored_header", MIRRORED))
     try:
