@@ -87,8 +87,22 @@ def _without(name: str) -> tuple[tuple[str, str], ...]:
     return tuple(pair for pair in HEADERS if pair[0] != name)
 
 
-ANY = (None, True, False, 0, -1, 1.5, 1e300, 2**53 + 1, 2**64, 10**40, "", "x", "\u00e9\U0001f600")
-ANY += ([], [1], {}, {"a": {"b": [None, "\x00"]}})  # type: ignore[assignment]
+ANY: tuple[Any, ...] = (
+    None,
+    True,
+    False,
+    0,
+    -1,
+    1.5,
+    1e300,
+    2**53 + 1,
+    2**64,
+    10**40,
+    "",
+    "x",
+    "\u00e9\U0001f600",
+)
+ANY += ([], [1], {}, {"a": {"b": [None, "\x00"]}})
 IDS = (*ANY, "a" * 5_000, -0.0, "1", "\u2028", 0, 7)
 
 
@@ -180,7 +194,15 @@ def heads() -> Iterator[Odd]:
         yield Odd(f"{name} twice", (*HEADERS, (name, value)))
         yield Odd(f"{name} twice, other", (*HEADERS, (name, "other")))
         yield Odd(f"{name} in front", ((name, "other"), *HEADERS))
-        for other in ("", "x", value.upper(), value + " ", value + "\t", "  " + value, value + ";a"):
+        for other in (
+            "",
+            "x",
+            value.upper(),
+            value + " ",
+            value + "\t",
+            "  " + value,
+            value + ";a",
+        ):
             yield Odd(f"{name} {other!r}", _set(name, other))
         yield Odd(f"{name} long", _set(name, value + "x" * 20_000))
         yield Odd(f"{name} in capitals", tuple((n.upper(), v) for n, v in HEADERS))
@@ -207,7 +229,7 @@ def tools() -> Iterator[Odd]:
     """Every tool of the tests, and names that no tool has, as header and name go together or do
     not."""
     calls: tuple[tuple[str, Any], ...] = (
-        ("echo", {"text": "\u00e9\U0001f600\x7f\u2028<>&\"\\/"}),
+        ("echo", {"text": '\u00e9\U0001f600\x7f\u2028<>&"\\/'}),
         ("echo", {"text": "a", "times": 0}),
         ("lenient", {"text": "a", "txt": 1}),
         ("lenient", {"text": "a"}),
@@ -224,6 +246,7 @@ def tools() -> Iterator[Odd]:
         ("blocks", {}),
         ("nothing", {}),
         ("mixed", {}),
+        ("half_a_pair", {}),
         ("nowhere", {}),
         ("", {}),
         ("Echo", {"text": "a"}),

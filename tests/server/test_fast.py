@@ -6,8 +6,9 @@ import asyncio
 import json
 import os
 from collections import Counter
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -17,11 +18,13 @@ from pilotage.tool.tool import Tool
 from server import odd_requests
 from server.conftest import House
 from server.odd_requests import GOOD, HEADERS, Odd
+from server.test_mcp import connected
+from waiting import LONG, until
 
 SEED = int(os.environ.get("PILOTAGE_TEST_SEED", "7"))
 MIXED = int(os.environ.get("PILOTAGE_TEST_MIXED", "300"))
 ON_PURPOSE = {
-    "a value that JSON does not have": "pydantic writes NaN, which is no JSON; we write null",
+    "raw": "bytes are base64 in the text and in the structure; by the SDK, in the text alone",
 }
 """Where the two differ, and why."""
 
@@ -52,7 +55,8 @@ MORE_TOOLS = (
     _tool("blocks", ToolResult(Outcome.SUCCEEDED, {"a": 1}, content=(TEXT,))),
     _tool("nothing", ToolResult(Outcome.SUCCEEDED)),
     _tool("mixed", ToolResult(Outcome.SUCCEEDED, VALUES)),
-    _tool("not_a_number", ToolResult(Outcome.SUCCEEDED, {"n": float("nan")})),
+    _tool("raw", ToolResult(Outcome.SUCCEEDED, {"bytes": b"abc"})),
+    _tool("half_a_pair", ToolResult(Outcome.SUCCEEDED, {"text": "\ud800"})),
 )
 
 
@@ -150,7 +154,9 @@ async def by_both(house: House, requests: list[Odd], key: str) -> tuple[int, lis
     theirs_rows = (await recorded(house, limit))[told + len(rows) :]
     assert fast.answered - before == answered, "the SDK's own path ran in the second pass"
     # A group of the audit has what opens before what has ended, so that the order may differ.
-    assert Counter(rows) == Counter(theirs_rows), "each request called the same tools, and was recorded the same"
+    assert Counter(rows) == Counter(theirs_rows), (
+        "each request called the same tools, and was recorded the same"
+    )
     pairs = zip(requests, ours, theirs, strict=True)
     return answered, [f"{r.what}:\n  {a}\n  {b}" for r, a, b in pairs if a != b]
 
@@ -168,3 +174,84 @@ async def test_odd_requests_are_answered_as_the_sdk_answers_them(full: House, pa
     answered, differences = await by_both(full, requests, full.key("developer"))
     assert not differences, f"seed {SEED}:\n" + "\n".join(differences[:20])
     assert 0 < answered < len(requests), "some are plain, most are not"
+
+
+def _ask(name: str, id: int = 1, **arguments: Any) -> Odd:
+    headers = (*HEADERS[:-1], ("Mcp-Name", name))
+    params = {**GOOD["params"], "name": name, "arguments": arguments}
+    return Odd(name, headers, json.dumps({**GOOD, "id": id, "params": params}).encode())
+
+
+async def test_where_the_two_differ_it_is_on_purpose(full: House) -> None:
+    requests = [_ask(name) for name in ON_PURPOSE]
+    _, found = await by_both(full, requests, full.key("developer"))
+    assert [one.split(":")[0] for one in found] == list(ON_PURPOSE)
+    ours, theirs = found[0].split("\n")[1:]
+    assert ours.count("YWJj") == 2
+    assert theirs.count("YWJj") == 1
+
+
+async def test_the_official_client_is_answered_by_the_fast_path(house: House) -> None:
+    async with connected(house, house.key("developer"), "2026-07-28") as client:
+        for _ in range(3):
+            assert (await client.call_tool("echo", {"text": "hi"})).is_error is False
+    assert house.front.fast.answered == 3
+
+
+async def test_a_tool_that_changes_is_looked_at_again(full: House) -> None:
+    registry, key = full.app.registry, full.key("developer")
+    registry.remove("nothing")
+    registry.add(_tool("nothing", ToolResult(Outcome.SUCCEEDED, {"new": 1})))
+    assert (await by_both(full, [_ask("nothing")], key)) == (1, [])
+    registry.remove("nothing")
+    text = {"type": "string", "x-mcp-header": "Text"}
+    registry.add(_tool("nothing", ToolResult(Outcome.SUCCEEDED), text=text))
+    requests = [_ask("nothing", text="needs a header")]
+    assert (await by_both(full, requests, key)) == (0, [])
+    assert (await through(full, requests, key))[0].body["error"]["code"] == -32020
+    registry.remove("nothing")
+    assert (await through(full, requests, key))[0].body["error"]["code"] == -32602
+
+
+async def test_who_goes_away_ends_its_call(house: House, tmp_path: Path) -> None:
+    mark = tmp_path / "mark"
+    line = Line(int(house.url.rsplit(":", 1)[1]))
+    request = _ask("slow", seconds=60, mark=str(mark)).raw(house.key("developer"))
+    asking = asyncio.create_task(line.ask(request))
+    await until(mark.exists)
+    line.close()
+    await until(lambda: mark.read_text("utf-8") == "cleaned up")
+    await asking
+    assert (await recorded(house, 1))[0][3] == "cancelled"
+
+
+@pytest.mark.parametrize("tool", ["waits", "fails_late"])
+async def test_an_answer_that_takes_long_becomes_an_event_stream(
+    full: House, tmp_path: Path, tool: str
+) -> None:
+    full.front.fast._commit_after = 0.0
+    file = tmp_path / "now"
+
+    async def run(_: ToolCall, __: Report) -> ToolResult:
+        await until(file.exists)
+        return ToolResult(Outcome.FAILED, {}, "it broke", "mend it")
+
+    schema = {"type": "object", "properties": {"file": {"type": "string"}}}
+    late = Tool("fails_late", "", "", Effect.READ, schema, None, run)
+    full.app.registry.add(late)
+    reader, writer = await asyncio.open_connection("127.0.0.1", int(full.url.rsplit(":", 1)[1]))
+    writer.write(_ask(tool, 5, file=str(file)).raw(full.key("developer")))
+    async with asyncio.timeout(LONG):
+        head = (await reader.readuntil(b"\r\n\r\n")).decode().lower()
+        file.touch()
+        body = await reader.readuntil(b"\r\n0\r\n\r\n")
+    writer.close()
+    assert head.startswith("http/1.1 200")
+    assert "content-type: text/event-stream" in head
+    frame = next(part for part in body.split(b"\r\n") if part.startswith(b"data: "))
+    message = json.loads(frame.removeprefix(b"data: "))
+    assert b"event: message\r\n" in body
+    assert message["id"] == 5
+    assert message["result"]["isError"] is (tool == "fails_late")
+    text = message["result"]["content"][0]["text"]
+    assert text == "it broke\nmend it" if tool == "fails_late" else "done" in text
