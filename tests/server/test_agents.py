@@ -17,8 +17,10 @@ from mcp import Client, MCPError
 
 from pilotage import config
 from pilotage.app import App
-from pilotage.domain.call import Effect, Outcome, Report, ToolCall, ToolResult
+from pilotage.domain.call import Effect, Outcome, Principal, Report, ToolCall, ToolResult
 from pilotage.domain.errors import BadInput
+from pilotage.pipeline import lint, load
+from pilotage.pipeline.prepare import Given
 from pilotage.server import search
 from pilotage.server.prompts import PROMPTS
 from pilotage.tool.roots import roots
@@ -143,10 +145,6 @@ async def test_a_page_that_cannot_be_is_a_mistake_of_its_own(house: House, mode:
 
 
 def pipeline(house: House, by: str = "key:somebody") -> Any:
-    from pilotage.domain.call import Principal
-    from pilotage.pipeline import lint, load
-    from pilotage.pipeline.prepare import Given
-
     text = "name: p\nsteps:\n- {name: a, tool: scan_report, params: {scan_id: gone}}\n"
     linted = lint.checked(lint.lint(load.document(text), house.app.runs.tools))
     return linted, Given({}, {}, {}), Principal(by, frozenset({"developer"}))

@@ -89,6 +89,11 @@ class AuditLog:
     def _waits(self) -> bool:
         return bool(self._pending or self._opened or self._begun)
 
+    @property
+    def waiting(self) -> int:
+        """Rows that are not on disk yet."""
+        return len(self._pending) + len(self._opened) + len(self._begun)
+
     def open(self, call: ToolCall, arguments: Mapping[str, Any]) -> None:
         """Record the intent, before anything is decided."""
         if len(self._pending) + len(self._opened) + len(self._begun) >= PENDING_LIMIT:

@@ -57,6 +57,10 @@ class NeedsApproval(Denied):
         self.approval = approval
 
 
+class Quarantined(Denied):
+    """A tool that is not what was approved."""
+
+
 class NotFound(PilotageError):
     """Names something that is not there."""
 

@@ -7,15 +7,17 @@ import logging
 
 from pilotage.app import App
 from pilotage.domain.call import Principal
-from pilotage.domain.errors import Busy, PilotageError, Unauthenticated
+from pilotage.domain.errors import Busy, PilotageError, TooLarge, Unauthenticated
 from pilotage.server import management
 from pilotage.server.access import Access
 from pilotage.server.calls import PREFIX, Calls
 from pilotage.server.fast import Fast
+from pilotage.server.gauges import Gauges
 from pilotage.server.http import (
     BY,
     Gone,
     Receive,
+    Refused,
     Scope,
     Send,
     Stopping,
@@ -49,6 +51,7 @@ class Front:
         self._protocol = Protocol(app, local)
         self.fast = Fast(app.gateway, app.registry, self._protocol)
         self._management = management.make(app, self.metrics, lambda: self.stopping)
+        self.metrics.add(Gauges(app, self._streams))
         self._end = asyncio.Event()
         self._ended = asyncio.Event()
 
@@ -57,6 +60,7 @@ class Front:
             await self._other(scope, receive, send)
             return
         path: str = scope["path"]
+        inside = False
         try:
             head = read_head(scope)
             self._access.check_address(head)
@@ -66,6 +70,7 @@ class Front:
             if self.stopping:
                 raise Stopping("this server is stopping", "try again")
             by = self._access.principal(head)
+            inside = True
             if path.startswith(PREFIX):
                 await self._calls.serve(scope, head, by, receive, send)
             elif path == MCP:
@@ -76,19 +81,23 @@ class Front:
                     receive = replay(await read_body(head, receive), receive)
                 await self._management(scope, receive, send)
         except PilotageError as error:
-            await send_refusal(send, self._recorded(path, error))
+            await send_refusal(send, self._recorded(path, error, inside))
         except Gone:
             pass
         except Exception as error:
             logger.exception("%s %s", scope["method"], path)
             await send_refusal(send, a_bug(error))
 
-    def _recorded(self, path: str, error: PilotageError) -> PilotageError:
+    def _streams(self) -> dict[str, int]:
+        return {**self._protocol.open, "events": self._management.state.streams.open.total()}
+
+    def _recorded(self, path: str, error: PilotageError, inside: bool) -> PilotageError:
         """Somebody without a good key is on record, whatever was asked for; a full record is what
         is said then."""
+        via = "mcp" if path == MCP else "rest"
+        if not inside or isinstance(error, (Refused, TooLarge)):
+            self.metrics.refused(via, error)  # of all else, the gateway tells
         if isinstance(error, Unauthenticated):
-            via = "mcp" if path == MCP else "rest"
-            self.metrics.turned_away(via)
             try:
                 self._access.refuse(path.removeprefix(PREFIX), "unknown", via, error.what)
             except Busy as full:

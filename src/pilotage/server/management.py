@@ -26,7 +26,7 @@ def make(app: App, metrics: Metrics, stopping: Callable[[], bool]) -> FastAPI:
         docs_url=None,
         redoc_url=None,
     )
-    _add_errors(api)
+    _add_errors(api, metrics)
     health.add(api, app, metrics, stopping)
     tools.add(api, app)
     pins.add(api, app)
@@ -38,9 +38,10 @@ def make(app: App, metrics: Metrics, stopping: Callable[[], bool]) -> FastAPI:
     return api
 
 
-def _add_errors(api: FastAPI) -> None:
+def _add_errors(api: FastAPI, metrics: Metrics) -> None:
     def known(_: Request, error: Exception) -> Response:
         assert isinstance(error, PilotageError)
+        metrics.refused("api", error)
         return _json(error.status, refusal(error), retry_after(error))
 
     def invalid(_: Request, error: Exception) -> Response:

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import itertools
 from bisect import bisect_left
+from collections import Counter
 from collections.abc import Iterator, Mapping
 
 from prometheus_client import PROCESS_COLLECTOR, CollectorRegistry, generate_latest
@@ -18,11 +19,39 @@ from prometheus_client.core import (
 from prometheus_client.registry import Collector
 
 from pilotage.domain.call import Outcome
+from pilotage.domain.errors import (
+    BadInput,
+    Busy,
+    Conflict,
+    Denied,
+    NeedsApproval,
+    NotFound,
+    PilotageError,
+    Quarantined,
+    TooLarge,
+    Unauthenticated,
+    Unavailable,
+)
 from pilotage.tool.gateway import Gateway
 from pilotage.tool.limits import Limits
 
 BUCKETS = (0.001, 0.005, 0.025, 0.1, 0.5, 2.5, 10.0, 60.0, 600.0)
-UNKNOWN = "(unknown)"
+UNKNOWN, OTHER = "(unknown)", "(other)"
+NAMES_LIMIT = 2_000
+"""Names of tools that are counted apart: they come and go, and each is a label for good."""
+REASONS: tuple[tuple[type[PilotageError], str], ...] = (
+    (Unauthenticated, "unauthenticated"),
+    (Quarantined, "quarantined"),
+    (NeedsApproval, "approval"),
+    (Denied, "denied"),
+    (NotFound, "not_found"),
+    (BadInput, "arguments"),
+    (Busy, "limited"),
+    (Conflict, "conflict"),
+    (TooLarge, "too_large"),
+    (Unavailable, "unavailable"),
+)
+"""Why something was refused, of the first class that fits; what fits none is "other"."""
 
 
 class Metrics(Collector):
@@ -33,7 +62,9 @@ class Metrics(Collector):
         gateway.tell(self)
         self._idle: asyncio.Event | None = None
         self._cells: dict[tuple[str | None, str, str], list[float]] = {}
-        self._refused: dict[str, int] = {}
+        self._names: set[str | None] = set()
+        self._refused: Counter[tuple[str, str]] = Counter()
+        self._kept: Counter[str] = Counter()
         self._registry = CollectorRegistry()
         self._registry.register(self)
         self._registry.register(PROCESS_COLLECTOR)
@@ -43,15 +74,32 @@ class Metrics(Collector):
         key = (tool, via, outcome._value_)  # the hash of an enum is slow
         cell = self._cells.get(key)
         if cell is None:
-            cell = self._cells[key] = [0.0] * (len(BUCKETS) + 2)
+            cell = self._cell(key)
         cell[bisect_left(BUCKETS, seconds)] += 1
         cell[-1] += seconds
         if self._idle is not None and not self._gateway.running:
             self._idle.set()
 
-    def turned_away(self, via: str) -> None:
-        """Somebody without a good key."""
-        self._refused[via] = self._refused.get(via, 0) + 1
+    def _cell(self, key: tuple[str | None, str, str]) -> list[float]:
+        """A new one, unless there are too many names: these share one."""
+        if len(self._names) >= NAMES_LIMIT and key[0] not in self._names:
+            key = (OTHER, *key[1:])
+        else:
+            self._names.add(key[0])
+        return self._cells.setdefault(key, [0.0] * (len(BUCKETS) + 2))
+
+    def refused(self, via: str, error: PilotageError) -> None:
+        """Something that did not run, at the door `via`."""
+        reason = next((name for kind, name in REASONS if isinstance(error, kind)), "other")
+        self._refused[via, reason] += 1
+
+    def kept(self, how: str) -> None:
+        """A call whose answer was there already."""
+        self._kept[how] += 1
+
+    def add(self, more: Collector) -> None:
+        """Show these, too."""
+        self._registry.register(more)
 
     async def idle(self, seconds: float) -> None:
         """Return when no call runs, or after so many seconds."""
@@ -74,9 +122,19 @@ class Metrics(Collector):
             calls.add_metric((name, via, outcome), sum(cell[:-1]))
             total = by_tool.get(name, [0.0] * len(cell))
             by_tool[name] = [a + b for a, b in zip(total, cell, strict=True)]
-        for via, count in self._refused.items():
-            calls.add_metric((UNKNOWN, via, "unauthenticated"), count)
         yield calls
+        refused = CounterMetricFamily(
+            "pilotage_refused", "What was asked for and did not run", labels=("via", "reason")
+        )
+        for (via, reason), count in self._refused.items():
+            refused.add_metric((via, reason), count)
+        yield refused
+        kept = CounterMetricFamily(
+            "pilotage_calls_kept", "Calls whose answer was there already", labels=("how",)
+        )
+        for how, count in self._kept.items():
+            kept.add_metric((how,), count)
+        yield kept
         yield _histogram(by_tool)
         limited = CounterMetricFamily(
             "pilotage_calls_limited", "Tool calls over a limit", labels=("limit",)

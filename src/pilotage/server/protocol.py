@@ -30,6 +30,7 @@ from pilotage.domain.ids import new_id
 from pilotage.server import consent, described, offered, relay, search
 from pilotage.server.http import BY, DONE, Head, Receive, Scope, Send, read_body, replay
 from pilotage.server.own import Own
+from pilotage.server.tasks import Tasks
 from pilotage.tool.tool import Tool
 from pilotage.upstream.connection import News
 
@@ -83,6 +84,7 @@ class Protocol:
             on_completion=house.complete,
         )
         self._server.middleware[:] = [relay.hand_on]  # no spans: they cost 40 % of a call
+        self._long = Tasks(app, self._server, self._who, self._output)
         self._listen.offered = offered.Offered(app, self._server, self._who)
         self._server.add_notification_handler(
             "notifications/initialized", types.NotificationParams, self._greet
@@ -94,6 +96,12 @@ class Protocol:
     def stamp(self) -> dict[str, Any]:
         """What is beside each answer in 2026-07-28: who we are."""
         return {types.SERVER_INFO_META_KEY: self._server.server_info_stamp}
+
+    @property
+    def open(self) -> dict[str, int]:
+        """Clients that hold a stream open: sessions of the handshake eras, and those who listen."""
+        listening = len(self._listen._streams)  # the SDK has no public way to count them
+        return {"sessions": len(self._connections), "subscriptions": listening}
 
     async def serve(
         self, scope: Scope, head: Head, by: Principal, receive: Receive, send: Send
@@ -119,6 +127,7 @@ class Protocol:
             finally:
                 self._listen.close()
                 await self.stop()
+                self._long.close()
 
     async def serve_stdio(self) -> None:
         """One client on standard input and output, until it closes them."""
@@ -130,6 +139,7 @@ class Protocol:
         """Cancel the calls that run, and wait until they have cleaned up."""
         for task in self._tasks:
             task.cancel()
+        await self._long.stop()
         if self._tasks:
             await asyncio.wait(self._tasks)
 
@@ -236,13 +246,16 @@ class Protocol:
         except NotFound:
             return True
 
-    async def _told(self, context: Context, call: ToolCall) -> ToolResult:
-        """With progress, where the client gave a token for it. A call of server/fast.py has run."""
+    async def _told(self, context: Context, call: ToolCall) -> Any:
+        """With progress, where the client gave a token for it. A call of server/fast.py has run; a
+        long one may become a task."""
         if context.request is not None and DONE in context.request.scope:
             return _ended(context.request.scope.pop(DONE))
+        entry = self._app.registry.entries.get(call.tool)
+        if entry is not None and entry.tool.tasks and self._long.wanted(context, entry.tool):
+            return await self._long.begin(call, entry.tool)
         back = relay.Back(context)
         wants = context.meta is not None and "progress_token" in context.meta
-        entry = self._app.registry.entries.get(call.tool)
         if entry is not None and entry.tool.wire is not None:
             call = replace(call, peer=relay.peer(context, back))
         try:

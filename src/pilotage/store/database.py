@@ -133,6 +133,11 @@ class Database:
         rows: list[sqlite3.Row] = connection.execute(query, values).fetchall()
         return rows
 
+    @property
+    def waiting(self) -> int:
+        """Writes that are not begun yet."""
+        return len(self._queue)
+
     def close(self) -> None:
         """Write what is queued, then stop."""
         self._closing = True

@@ -7,7 +7,14 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 from types import MappingProxyType
 
-from pilotage.domain.errors import Conflict, Denied, NotFound, PilotageError, Unavailable
+from pilotage.domain.errors import (
+    Conflict,
+    Denied,
+    NotFound,
+    PilotageError,
+    Quarantined,
+    Unavailable,
+)
 from pilotage.tool.schema import Arguments
 from pilotage.tool.tool import Tool
 
@@ -48,7 +55,7 @@ class Entry:
         if self.state is State.UNAVAILABLE:
             return Unavailable(f"{name} is unavailable: {self.why}", "try again later")
         if self.state is State.QUARANTINED:
-            return Denied(f"{name} is quarantined: {self.why}", f"pilotage tools diff {name}")
+            return Quarantined(f"{name} is quarantined: {self.why}", f"pilotage tools diff {name}")
         return Denied(f"{name} is disabled", f"pilotage tools enable {name}")
 
 

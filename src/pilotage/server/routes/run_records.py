@@ -68,7 +68,7 @@ def add(api: FastAPI, app: App) -> None:
 
 
 def _add_events(api: FastAPI, app: App) -> None:
-    streams = Streams()
+    streams = api.state.streams = Streams()
 
     @api.get(
         "/api/v2/runs/{run}/events",
