@@ -15,7 +15,7 @@ def test_a_verb_that_is_nearly_one_is_guessed(capsys: pytest.CaptureFixture[str]
     assert main(["scann"]) == 2
     assert "did you mean scan? one of " in capsys.readouterr().err
     assert main(["xyzzy"]) == 2
-    assert "hint:  one of audit" in capsys.readouterr().err
+    assert "hint:  one of " in capsys.readouterr().err
 
 
 def test_help_is_a_word_too(capsys: pytest.CaptureFixture[str]) -> None:
