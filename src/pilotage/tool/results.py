@@ -42,25 +42,24 @@ _UNREAD = frozenset(("data", "blob", "mimeType", "uri", "type"))
 def screened(result: ToolResult) -> ToolResult:
     """The same answer without what hides in it, and with warnings of what was found."""
     wire = result.wire
-    if wire is not None and _harmless(wire) and not result.warnings:
+    if wire is not None and _harmless(wire):
         return result
     finder = _Finder()
     value = finder.clean(result.value)
-    content = finder.clean(result.content) if result.content else ()
-    error = finder.clean(result.error) if result.error else result.error
-    if wire is not None:
-        wire = _screened_wire(wire)
+    content = finder.clean(result.content)
+    error = finder.clean(result.error)
     warnings = finder.warnings()
-    if not warnings and wire is result.wire:
+    if wire is not None:
+        wire, warnings = _screened_wire(wire)
+    if not warnings:
         return result
-    if not finder.counts:
-        value, content, error = result.value, result.content, result.error
+    warnings = [*result.warnings, *warnings]
     return replace(
         result,
         value=value,
         content=tuple(content),
         error=error,
-        warnings=(*result.warnings, *warnings),
+        warnings=tuple(warnings),
         wire=wire,
     )
 
@@ -73,17 +72,18 @@ def _harmless(wire: bytes) -> bool:
     return not any(word in low for word in _STIRS_RAW)
 
 
-def _screened_wire(wire: bytes) -> bytes:
-    """The member of a JSON-RPC message; the very same bytes where nothing is found."""
+def _screened_wire(wire: bytes) -> tuple[bytes, list[str]]:
+    """The member of a JSON-RPC message, and what was found in it; the very same bytes where that
+    is nothing."""
     try:
         member: dict[str, Any] = _decode(b"{" + wire + b"}")
     except (msgspec.DecodeError, RecursionError):
-        return wire
+        return wire, []
     finder = _Finder()
     cleaned = finder.clean(member)
     warnings = finder.warnings()
     if not warnings:
-        return wire
+        return wire, []
     result = cleaned.get("result")
     if isinstance(result, dict):
         meta = result.get("_meta")
@@ -91,7 +91,7 @@ def _screened_wire(wire: bytes) -> bytes:
         if isinstance(result.get("content"), list):
             note = "\n".join(f"warning: {one}" for one in warnings)
             result["content"] = [*result["content"], {"type": "text", "text": note}]
-    return _encode(cleaned)[1:-1]
+    return _encode(cleaned)[1:-1], warnings
 
 
 class _Finder:
