@@ -115,13 +115,16 @@ class Gateway:
             result = self._fit(entry, result, ignored)
             return result
         except PilotageError as refused:
-            outcome = Outcome.DENIED if isinstance(refused, _DENIALS) else Outcome.FAILED
-            result = ToolResult(outcome, error=self._redactor.text(refused.what), hint=refused.hint)
-            if self._observer is not None:
-                self._observer.refused(call.via, refused)
+            result = self._refusal(call, refused)
             raise
         finally:
             self._close(entry, call, decision, result, time.perf_counter() - began, held)
+
+    def _refusal(self, call: ToolCall, refused: PilotageError) -> ToolResult:
+        if self._observer is not None:
+            self._observer.refused(call.via, refused)
+        outcome = Outcome.DENIED if isinstance(refused, _DENIALS) else Outcome.FAILED
+        return ToolResult(outcome, error=self._redactor.text(refused.what), hint=refused.hint)
 
     async def _settled(self, call: ToolCall) -> bool:
         """The intent of what may change something is on disk; from here on it counts as running."""

@@ -20,8 +20,9 @@ from pilotage.domain.call import Effect, Outcome, Report, ToolCall, ToolResult
 from pilotage.domain.errors import BadInput, TooLarge
 from pilotage.domain.registration import Registration
 from pilotage.domain.text import cut, visible
+from pilotage.tool.retry import MOST, retried
 from pilotage.tool.schema import Answers, Arguments
-from pilotage.tool.tool import Tool
+from pilotage.tool.tool import Runner, Tool
 from pilotage.upstream.binder import Slot
 from pilotage.upstream.egress import read_url
 from pilotage.upstream.secrets import Header, Secrets, check_headers, refuse_literal
@@ -35,6 +36,7 @@ RESULT_LIMIT = 4 << 20
 RESULT_MOST = 64 << 20
 TEXT_MOST = 8_000
 SHOWN = 500
+CACHE_MOST = 86_400
 _SCALARS = frozenset(("string", "integer", "number", "boolean"))
 _WITH_BODY = ("POST", "PUT", "PATCH")
 _EFFECTS = {"GET": Effect.READ, "DELETE": Effect.DESTROY}
@@ -44,7 +46,10 @@ _encode = msgspec.json.Encoder().encode
 
 class Declaration(msgspec.Struct, forbid_unknown_fields=True, frozen=True, omit_defaults=True):
     """The definition of one tool. `timeout` in seconds, `result_limit` in bytes. `effect` None:
-    what the method says: GET reads, DELETE destroys, the others write."""
+    what the method says: GET reads, DELETE destroys, the others write. `retries`: how often an
+    exchange that broke off is tried again, where the tool is idempotent (None: once, since the
+    other side may close a connection that is kept just as we take it). `cache_seconds`: how long
+    an answer holds for who asked, of a tool that reads and is idempotent."""
 
     method: Literal["GET", "POST", "PUT", "PATCH", "DELETE"]
     url: str
@@ -57,6 +62,8 @@ class Declaration(msgspec.Struct, forbid_unknown_fields=True, frozen=True, omit_
     idempotent: bool | None = None
     timeout: float = 30.0
     result_limit: int = RESULT_LIMIT
+    retries: int | None = None
+    cache_seconds: float = 0.0
 
 
 class HttpTools:
@@ -81,7 +88,8 @@ class HttpTools:
         given = msgspec.convert(one.definition, Declaration)
         endpoint = self._endpoint(one.name, given)
         effect = given.effect or _EFFECTS.get(given.method, Effect.WRITE)
-        idempotent = given.method != "POST" and given.method != "PATCH"
+        idempotent = _idempotent(given)
+        retries = int(idempotent) if given.retries is None else given.retries
         text = given.description or given.summary
         return (
             Tool(
@@ -91,11 +99,12 @@ class HttpTools:
                 effect,
                 _closed(given.input_schema),
                 _answer_schema(given.output_schema),
-                endpoint.run,
-                idempotent if given.idempotent is None else given.idempotent,
+                _again(endpoint.run, retries) if retries else endpoint.run,
+                idempotent,
                 timeout=given.timeout,
                 owner=one.holder,
                 target=f"{given.method} {given.url}",
+                cache_seconds=given.cache_seconds,
             ),
         )
 
@@ -110,6 +119,7 @@ class HttpTools:
             raise BadInput(f"{name}: result_limit is {given.result_limit}", f"1 to {RESULT_MOST}")
         if given.effect is Effect.READ and given.method in ("PUT", "PATCH", "DELETE"):
             raise BadInput(f"{name}: {given.method} does not only read", "effect: write or destroy")
+        _check_repeats(name, given)
         if "\n" in given.summary or len(given.summary) > 200:
             raise BadInput(f"{name}: the summary is a line of at most 200 characters")
         if len(given.description) > TEXT_MOST or len(given.url) > TEXT_MOST:
@@ -133,6 +143,33 @@ class HttpTools:
         headers = check_headers(given.headers)
         host = read_url(template.example()).host or ""
         return _Endpoint(given, template, host, headers, answers, self._outgoing, self._secrets)
+
+
+def _idempotent(given: Declaration) -> bool:
+    if given.idempotent is None:
+        return given.method not in ("POST", "PATCH")
+    return given.idempotent
+
+
+def _check_repeats(name: str, given: Declaration) -> None:
+    effect = given.effect or _EFFECTS.get(given.method, Effect.WRITE)
+    if not 0 <= (given.retries or 0) <= MOST:
+        raise BadInput(f"{name}: retries is {given.retries}", f"0 to {MOST}")
+    if not 0 <= given.cache_seconds <= CACHE_MOST:
+        raise BadInput(f"{name}: cache_seconds is {given.cache_seconds:g}", f"0 to {CACHE_MOST}")
+    if given.retries and not _idempotent(given):
+        raise BadInput(f"{name}: retries are for tools that are idempotent", "idempotent: true")
+    if given.cache_seconds and not (_idempotent(given) and effect is Effect.READ):
+        raise BadInput(
+            f"{name}: cache_seconds is for tools that read and are idempotent", "leave it out"
+        )
+
+
+def _again(run: Runner, retries: int) -> Runner:
+    async def patiently(call: ToolCall, report: Report) -> ToolResult:
+        return await retried(lambda: run(call, report), retries, idempotent=True)
+
+    return patiently
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pilotage import __version__
+from pilotage.domain import trace
 from pilotage.domain.errors import Denied, PilotageError, Unavailable
 from pilotage.upstream.egress import Egress
 
@@ -80,7 +81,9 @@ class Outgoing:
         same origin only; any other is the answer. `more` goes to aiohttp."""
         import aiohttp
 
-        given: dict[str, Any] = {"headers": headers, "data": data, **more}
+        sent: dict[str, object] = {**(headers or {})}
+        trace.carry(sent)
+        given: dict[str, Any] = {"headers": sent, "data": data, **more}
         if timeout is not None:
             given["timeout"] = timeout
         checked = self.egress.check_url(url)
@@ -139,13 +142,16 @@ class Outgoing:
             limit_per_host=CONNECTIONS_A_HOST,
             keepalive_timeout=IDLE_SECONDS,
         )
-        return aiohttp.ClientSession(
+        session = aiohttp.ClientSession(
             connector=connector,
             cookie_jar=aiohttp.DummyCookieJar(),
             headers={"User-Agent": f"pilotage/{__version__}"},
             timeout=aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_SECONDS),
             trust_env=False,
         )
+        # It would send a DELETE or a PUT that broke off once more, whatever is said of the tool.
+        session._retry_connection = False
+        return session
 
 
 class _Judge:
