@@ -16,7 +16,7 @@ import msgspec
 from mcp.shared.inbound import X_MCP_HEADER_KEY, decode_header_value
 from mcp_types import methods
 
-from pilotage.domain.call import Outcome, Principal, ToolCall, ToolResult
+from pilotage.domain.call import Outcome, Peer, Principal, ToolCall, ToolResult
 from pilotage.domain.ids import new_id
 from pilotage.server.described import KEY, META
 from pilotage.server.http import (
@@ -34,6 +34,7 @@ from pilotage.server.http import (
     whole_body,
 )
 from pilotage.server.protocol import Protocol
+from pilotage.server.relay import LOG_KEY
 from pilotage.server.watch import Left, Watch
 from pilotage.tool.answer import answer
 from pilotage.tool.eager import resume
@@ -65,8 +66,9 @@ class _Request(msgspec.Struct, forbid_unknown_fields=True):
     params: _Params
 
 
-Asked = tuple[int | str, str, dict[str, Any]]
-"""What a request asks for: its id, the tool, the arguments."""
+Asked = tuple[int | str, str, dict[str, Any], Peer | None]
+"""What a request asks for: its id, the tool, the arguments; who asks, where another server is to
+know that."""
 _request = msgspec.json.Decoder(_Request).decode
 
 
@@ -87,6 +89,7 @@ class Fast:
         self._end = b',"_meta":' + stamp + b"}}"
         self._headers: set[tuple[bytes | None, bytes | None]] = set()
         self._metas: set[bytes] = set()
+        self._peers: dict[bytes, Peer] = {}
         self._names: dict[str, tuple[Entry, bytes | None]] = {}
         self.answered = 0
 
@@ -105,7 +108,8 @@ class Fast:
         if asked is None:
             await self._protocol.serve(scope, head, by, replay(body, receive), send)
             return
-        running = self._gateway.call(ToolCall(new_id(), asked[1], asked[2], by, "mcp"))
+        call = ToolCall(new_id(), asked[1], asked[2], by, "mcp", peer=asked[3])
+        running = self._gateway.call(call)
         done: ToolResult | Exception
         try:
             wants = running.send(None)
@@ -180,15 +184,31 @@ class Fast:
         meta = bytes(params.meta)
         if meta not in self._metas and not self._good_meta(meta):
             return None
-        return id, name, params.arguments or {}
+        peer = None
+        if entry.tool.wire is not None and (peer := self._peer(meta)) is None:
+            return None
+        return id, name, params.arguments or {}, peer
+
+    def _peer(self, raw: bytes) -> Peer | None:
+        """The client as a server behind us may know it; None where it wants to hear its log."""
+        peer = self._peers.get(raw)
+        if peer is None:
+            meta = msgspec.json.decode(raw)
+            if LOG_KEY in meta:
+                return None
+            peer = Peer(True, meta[types.CLIENT_CAPABILITIES_META_KEY], meta)
+            if len(self._peers) >= REMEMBERED:
+                self._peers.clear()
+            if len(raw) <= 4_096:
+                self._peers[raw] = peer
+        return peer
 
     def _learn(self, name: str, entry: Entry) -> tuple[Entry, bytes | None]:
         """The tool with the header that names it; None: the SDK must look at calls of it, since its
-        arguments have headers or another server stands behind it."""
+        arguments have headers, or they make a task."""
         plain = name.isascii() and name == name.strip() and decode_header_value(name) == name
-        if entry.tool.wire is not None or X_MCP_HEADER_KEY.encode() in encode(
-            entry.tool.input_schema
-        ):
+        tasks = entry.tool.tasks == "required"
+        if tasks or X_MCP_HEADER_KEY.encode() in encode(entry.tool.input_schema):
             plain = False
         known = (entry, name.encode() if plain else None)
         if len(self._names) >= 10 * REMEMBERED:
@@ -221,15 +241,15 @@ class Fast:
         return True
 
     def success(self, id: int | str, done: ToolResult | Exception) -> bytes | None:
-        """The answer of a call that succeeded and has nothing to say but its value, else None."""
-        if (
-            not isinstance(done, ToolResult)
-            or done.outcome is not _SUCCEEDED
-            or done.content
-            or done.warnings
-            or done.wire is not None
-            or done.kept is not None
-        ):
+        """The answer of a call that succeeded and has nothing to say but its value, or the result
+        that another server sent, as it came; else None."""
+        if not isinstance(done, ToolResult) or done.kept is not None:
+            return None
+        if done.wire is not None:
+            if not done.wire.startswith(b'"result":'):
+                return None
+            return b"".join((b'{"jsonrpc":"2.0","id":', encode(id), b",", done.wire, b"}"))
+        if done.outcome is not _SUCCEEDED or done.content or done.warnings:
             return None
         try:
             content = encode(answer(done))

@@ -219,13 +219,18 @@ class Connection:
         for offer in ("prompts", "resources"):
             if offer not in self.upstream.offers or can.get(offer) is None:
                 continue
-            self.lists[offer] = await self.listed(f"{offer}/list", offer)
+            self.lists[offer] = await self._tried(f"{offer}/list", offer)
             if offer == "resources":
-                try:
-                    templates = await self.listed("resources/templates/list", "resourceTemplates")
-                except wire.RpcError:
-                    templates = []
+                templates = await self._tried("resources/templates/list", "resourceTemplates")
                 self.lists["templates"] = templates
+
+    async def _tried(self, method: str, member: str) -> list[dict[str, Any]]:
+        """A list without which the server is of use all the same."""
+        try:
+            return await self.listed(method, member)
+        except PilotageError as error:
+            logger.warning("%s: %s: %s", self.who, method, error.what)
+            return []
 
     async def listed(self, method: str, member: str) -> list[dict[str, Any]]:
         """All items of a list of the server's."""
