@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import getpass
 import logging
+import os
 import tempfile
 import time
 from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
@@ -47,6 +48,8 @@ from pilotage.tool.registry import Entry, Registry
 from pilotage.tool.roots import Roots
 from pilotage.tool.roots import roots as make_roots
 from pilotage.tool.tool import Definition, Tool
+from pilotage.tool.tracing import TracedGateway, Tracing
+from pilotage.tool.tracing import wanted as tracing_wanted
 from pilotage.tools.security_scanner import scanner_tool
 from pilotage.upstream.builtin import Builtins
 from pilotage.upstream.connection import Ways
@@ -87,6 +90,7 @@ class App:
         self.approvals = self._approvals()
         self.person_here = False  # a person at a terminal uses this process directly
         self.fair = fair_use(settings, self.database, self.redactor, self.policy.roles)
+        self.tracing = Tracing() if tracing_wanted(os.environ) else None
         self.gateway = self._gateway(self.registry)
         self.services: dict[type, object] = {
             Scans: _scans(settings),
@@ -107,6 +111,8 @@ class App:
 
     def _gateway(self, registry: Registry) -> Gateway:
         parts = (self.policy, self.approvals, self.audit, self.redactor, self.fair)
+        if self.tracing is not None:
+            return TracedGateway(self.tracing, registry, *parts)
         return Gateway(registry, *parts)
 
     def _approvals(self) -> Approvals:
@@ -285,6 +291,8 @@ class App:
         self.runs.release()
         self.audit.seal()
         self.database.close()
+        if self.tracing is not None:
+            self.tracing.close()
 
 
 class Tools(Mapping[str, Known]):

@@ -6,6 +6,7 @@ import asyncio
 import logging
 
 from pilotage.app import App
+from pilotage.domain import trace
 from pilotage.domain.call import Principal
 from pilotage.domain.errors import Busy, PilotageError, TooLarge, Unauthenticated
 from pilotage.server import management
@@ -15,6 +16,8 @@ from pilotage.server.fast import Fast
 from pilotage.server.gauges import Gauges
 from pilotage.server.http import (
     BY,
+    HEAD,
+    MCP,
     Gone,
     Receive,
     Refused,
@@ -32,7 +35,6 @@ from pilotage.server.protocol import Protocol
 
 logger = logging.getLogger(__name__)
 OPEN = frozenset(("/healthz", "/readyz", "/metrics", "/api/v2/openapi.json"))
-MCP = "/mcp"
 
 
 class Front:
@@ -50,6 +52,8 @@ class Front:
         self._calls = Calls(app.gateway, app.approvals)
         self._protocol = Protocol(app, local)
         self.fast = Fast(app.gateway, app.registry, self._protocol)
+        self._traced = app.tracing is not None
+        self._mcp = self._protocol if self._traced else self.fast  # the fast path knows no traces
         self._management = management.make(app, self.metrics, lambda: self.stopping)
         self.metrics.add(Gauges(app, self._streams))
         self._end = asyncio.Event()
@@ -62,8 +66,16 @@ class Front:
         path: str = scope["path"]
         inside = False
         try:
-            head = read_head(scope)
+            head = scope.get(HEAD) or read_head(scope)
             self._access.check_address(head)
+            if self._traced:
+                trace.came.set(
+                    {
+                        k: head[k.encode()].decode("latin-1")
+                        for k in trace.NAMES
+                        if k.encode() in head
+                    }
+                )
             if path in OPEN:
                 await self._management(scope, receive, send)
                 return
@@ -74,7 +86,7 @@ class Front:
             if path.startswith(PREFIX):
                 await self._calls.serve(scope, head, by, receive, send)
             elif path == MCP:
-                await self.fast.serve(scope, head, by, receive, send)
+                await self._mcp.serve(scope, head, by, receive, send)
             else:
                 scope[BY] = by
                 if scope["method"] != "GET":

@@ -24,6 +24,7 @@ from msgspec.structs import replace
 
 from pilotage import __version__
 from pilotage.app import App
+from pilotage.domain import trace
 from pilotage.domain.call import Answer, Principal, Report, ToolCall, ToolResult, silent
 from pilotage.domain.errors import NeedsApproval, NotFound, PilotageError
 from pilotage.domain.ids import new_id
@@ -196,6 +197,8 @@ class Protocol:
         a model can read and mend (arguments that do not fit, a denial). What a server behind us
         answered is handed on."""
         by, name, arguments = self._who(context), params.name, params.arguments or {}
+        if self._app.tracing is not None:
+            trace.came.set(relay.trace_of(context))
         meta = name in search.NAMES and name not in self._app.registry.all
         try:
             if meta and name == search.SEARCH:
@@ -241,10 +244,8 @@ class Protocol:
 
     def _output(self, name: str) -> bool:
         """Has the tool promised a shape of its answers?"""
-        try:
-            return self._app.registry.find(name).tool.output_schema is not None
-        except NotFound:
-            return True
+        entry = self._app.registry.all.get(name)
+        return entry is None or entry.tool.output_schema is not None
 
     async def _told(self, context: Context, call: ToolCall) -> Any:
         """With progress, where the client gave a token for it. A call of server/fast.py has run; a

@@ -14,6 +14,7 @@ from mcp.server.connection import Connection
 from mcp.server.context import CallNext, HandlerResult, ServerRequestContext
 from mcp_types.version import MODERN_PROTOCOL_VERSIONS
 
+from pilotage.domain import trace
 from pilotage.domain.call import Peer, Progress
 
 Context = ServerRequestContext[Any, Any]
@@ -105,6 +106,18 @@ def peer(context: Context, back: Back) -> Peer:
         back.ask if not modern and context.session.can_send_request else None,
         _gated(back, level) if level is not None or not modern else None,
     )
+
+
+def trace_of(context: Context) -> trace.Carrier:
+    """The trace that this request is part of: in `_meta` (SEP-414), or in the headers of HTTP."""
+    meta = (context.params or {}).get("_meta")
+    if isinstance(meta, Mapping) and isinstance(meta.get("traceparent"), str):
+        found: Mapping[str, Any] = meta
+    elif context.request is not None:
+        found = {name: context.request.headers.get(name) for name in trace.NAMES}
+    else:
+        found = {}
+    return {name: one for name in trace.NAMES if isinstance(one := found.get(name), str)}
 
 
 def _gated(back: Back, level: Any) -> Callable[[str, Mapping[str, Any]], None]:

@@ -13,6 +13,7 @@ import itertools
 from collections.abc import Mapping
 from typing import Any
 
+from pilotage.domain import trace
 from pilotage.domain.call import silent
 from pilotage.upstream import wire
 from pilotage.upstream.exchange import Broken, Http, Refused
@@ -189,6 +190,7 @@ def greeted(who: str, said: Mapping[str, Any]) -> Offer:
 def travelling_params(id: int, params: Mapping[str, Any], relay: Relay) -> dict[str, Any]:
     """The params with what goes on of the client's `_meta`; the era's own keys are not for here."""
     meta = wire.travelling(relay.peer.meta) if relay.peer is not None else {}
+    trace.carry(meta)
     meta.pop(wire.LOG_KEY, None)
     if relay.report is not silent:
         meta["progressToken"] = id

@@ -8,6 +8,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
+from pilotage.domain import trace
 from pilotage.domain.call import silent
 from pilotage.upstream import wire
 from pilotage.upstream.exchange import Broken, Http
@@ -89,6 +90,7 @@ class Modern:
 def _params(id: int | str, params: Mapping[str, Any], relay: Relay) -> dict[str, Any]:
     """The params with the envelope of this era: who asks is us, able to do what the client is."""
     meta = wire.travelling(relay.peer.meta) if relay.peer is not None else {}
+    trace.carry(meta)
     meta[wire.VERSION_KEY] = wire.MODERN
     meta[wire.INFO_KEY] = wire.INFO
     meta[wire.CAPABILITIES_KEY] = relay.capabilities
