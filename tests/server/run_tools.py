@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import asyncio
 import os
 import sys
@@ -65,7 +66,14 @@ async def tree(folder: Path) -> dict[str, Any]:
     return {}
 
 
-TOOLS = (work, say, gives, tree)
+@tool(Effect.READ, tasks="optional", timeout=600)
+async def long_work(end: Path) -> dict[str, Any]:
+    """Ends once that file is there."""
+    await until(end.exists)
+    return {}
+
+
+TOOLS = (work, say, gives, tree, long_work)
 
 
 def note(mark: Path, line: str) -> None:
@@ -99,10 +107,15 @@ async def run_house(folder: Path) -> AsyncIterator[House]:
 
 
 def main() -> None:
-    home, root, port = Path(os.environ["PILOTAGE_HOME"]), Path(sys.argv[1]), int(sys.argv[2])
-    app = run_app(home, root)
+    parser = argparse.ArgumentParser()
+    parser.add_argument("root", type=Path)
+    parser.add_argument("port", type=int)
+    parser.add_argument("--grace", type=float, default=serve.GRACE_SECONDS)
+    given = parser.parse_args()
+    app = run_app(Path(os.environ["PILOTAGE_HOME"]), given.root)
+    options = serve.Options(port=given.port, grace=given.grace)
     try:
-        serve.serve(app, serve.Options(port=port), lambda address, _: print(address, flush=True))
+        serve.serve(app, options, lambda address, _: print(address, flush=True))
     finally:
         app.close()
 

@@ -229,9 +229,9 @@ PATIENT = aiohttp.ClientTimeout(total=LONG)
 
 
 @contextmanager
-def server(home: Path, root: Path, port: int) -> Iterator[subprocess.Popen[str]]:
+def server(home: Path, root: Path, port: int, *flags: str) -> Iterator[subprocess.Popen[str]]:
     env = {**os.environ, "PILOTAGE_HOME": str(home), "PYTHONPATH": str(HERE.parent)}
-    command = [sys.executable, "-m", "server.run_tools", str(root), str(port)]
+    command = [sys.executable, "-m", "server.run_tools", str(root), str(port), *flags]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=env) as process:
         try:
             assert process.stdout is not None

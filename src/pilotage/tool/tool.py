@@ -16,7 +16,7 @@ import typing
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 from msgspec import convert, to_builtins
@@ -26,6 +26,7 @@ from pilotage.domain.call import Effect, Outcome, Progress, Report, ToolCall, To
 from pilotage.domain.errors import BadInput, PilotageError
 from pilotage.tool.roots import Roots
 
+Tasks = Literal["", "optional", "required"]
 Runner = Callable[[ToolCall, Report], Coroutine[Any, Any, ToolResult]]
 _SUCCEEDED = Outcome.SUCCEEDED
 
@@ -41,6 +42,7 @@ class Tool:
     tool of another sends its calls, without secrets. Both are pinned (tool/pin.py). `wire` is the
     tool as another MCP server lists it, handed on as it is, but for the name. `cache_seconds`: how
     long an answer holds, 0: not at all; for tools that read and are idempotent (tool/cache.py).
+    `tasks`: may a call over MCP become a task whose end is asked for later (server/tasks.py).
     """
 
     name: str
@@ -58,6 +60,7 @@ class Tool:
     target: str = ""
     wire: Mapping[str, Any] | None = None
     cache_seconds: float = 0.0
+    tasks: Tasks = ""
 
     def __post_init__(self) -> None:
         if self.cache_seconds and not (self.effect is Effect.READ and self.idempotent):
@@ -90,6 +93,7 @@ class Definition:
     open: bool
     timeout: float
     cache_seconds: float = 0.0
+    tasks: Tasks = ""
 
     def bind(self, services: Mapping[type, object]) -> Tool:
         """A tool that answers with `services`; a service that is missing stops the start."""
@@ -118,6 +122,7 @@ class Definition:
             self.open,
             self.timeout,
             cache_seconds=self.cache_seconds,
+            tasks=self.tasks,
         )
 
 
@@ -129,14 +134,14 @@ def tool(
     open: bool = False,
     timeout: float = 60.0,
     cache_seconds: float = 0.0,
+    tasks: Tasks = "",
 ) -> Callable[[Callable[..., Awaitable[Any]]], Definition]:
     """Make a tool of an async function. `timeout` in seconds; `cache_seconds`: how long an answer
-    holds for who asked, if the tool reads and is idempotent."""
+    holds for who asked, if the tool reads and is idempotent; `tasks`: for what takes long."""
 
     def make(function: Callable[..., Awaitable[Any]]) -> Definition:
-        return Definition(
-            name or function.__name__, effect, function, idempotent, open, timeout, cache_seconds
-        )
+        called, rest = name or function.__name__, (cache_seconds, tasks)
+        return Definition(called, effect, function, idempotent, open, timeout, *rest)
 
     return make
 

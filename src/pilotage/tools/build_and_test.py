@@ -37,7 +37,7 @@ _SECRET = re.compile(r"(?i)token|password|secret|_auth|api_?key|credential|netrc
 Make = Callable[[Place], Recipe]
 
 
-@tool(Effect.WRITE, idempotent=True, open=True, timeout=2 * LONGEST + 300)
+@tool(Effect.WRITE, idempotent=True, open=True, timeout=2 * LONGEST + 300, tasks="optional")
 async def build_and_test(
     source_path: Path | None = None,
     language: Literal["auto", "python", "javascript"] = "auto",

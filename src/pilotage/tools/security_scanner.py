@@ -31,7 +31,7 @@ MOST_FINDINGS = 5000
 MOST_UNREAD = 50
 
 
-@tool(Effect.WRITE, idempotent=True, open=True, timeout=LONGEST)
+@tool(Effect.WRITE, idempotent=True, open=True, timeout=LONGEST, tasks="optional")
 async def security_scanner(
     source_path: Path | None = None,
     scan_type: Kind = "full",

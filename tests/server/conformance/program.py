@@ -132,6 +132,37 @@ async def test_logging_tool() -> ToolResult:
     return _shown(_text("logged nothing"))
 
 
+@tool(Effect.READ)
+async def greet(name: str) -> ToolResult:
+    """Greets, and is never a task."""
+    return _shown(_text(f"Hello, {name}!"))
+
+
+@tool(Effect.READ, tasks="optional")
+async def slow_compute(seconds: float, label: str = "") -> ToolResult:
+    """Takes so long."""
+    await asyncio.sleep(seconds)
+    return _shown(_text(f"computed {label}"))
+
+
+@tool(Effect.READ, tasks="required")
+async def failing_job() -> ToolResult:
+    """Fails after a moment."""
+    await asyncio.sleep(1)
+    return ToolResult(Outcome.FAILED, error="This job fails")
+
+
+@tool(Effect.READ, tasks="optional")
+async def protocol_error_job() -> ToolResult:
+    """Is cut off from within."""
+    await asyncio.sleep(0.3)
+    task = asyncio.current_task()
+    assert task is not None
+    task.cancel()
+    await asyncio.sleep(1)
+    return _shown(_text("not reached"))
+
+
 MIRRORED: dict[str, Any] = {
     "type": "object",
     "properties": {"region": {"type": "string", "x-mcp-header": "Region"}},
@@ -181,6 +212,10 @@ TOOLS = (
     test_error_handling,
     test_tool_with_progress,
     test_logging_tool,
+    greet,
+    slow_compute,
+    failing_job,
+    protocol_error_job,
 )
 
 
