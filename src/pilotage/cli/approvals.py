@@ -109,7 +109,6 @@ async def _find_there(client: Client, start: str) -> dict[str, Any]:
 
 async def _judge(app: App, id: str, verdict: Verdict, reason: str) -> int:
     """Here, where a run that waited for it may go on in this process: it is followed."""
-    app.person_here = True
     one = _told(await app.judge(id, local_principal(), verdict, reason))
     _tell(one)
     run = one["run"]

@@ -75,6 +75,7 @@ async def open_door(settings: Settings, roots: Roots) -> AsyncIterator[Door]:
             yield Door(None, client)
         return
     app = App(settings, roots)
+    app.person_here = True
     try:
         yield Door(app, None)
     finally:
