@@ -28,6 +28,17 @@ TOOLS = tuple(
         "with-progress",
     )
 )
+TASKS = tuple(
+    f"tasks-{about}"
+    for about in (
+        "lifecycle",
+        "capability-negotiation",
+        "wire-fields",
+        "request-state-removal",
+        "request-headers",
+        "required-task-error",
+    )
+)
 SCENARIOS = {
     "2025-11-25": (
         "server-initialize",
@@ -48,6 +59,7 @@ SCENARIOS = {
         "json-schema-2020-12",
         "http-header-validation",
         "http-custom-header-server-validation",
+        *TASKS,
     ),
 }
 NOT_OURS = {
