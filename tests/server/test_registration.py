@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from pilotage.app import App
 from pilotage.tool.roots import roots
 from server.conftest import House, running
 from server.tools import TOOLS
-from upstream.echo import Echo, echoing
+from upstream.echo import echoing
 from waiting import until
 
 TOOLS_AT = "/api/v2/tools"
@@ -248,6 +249,30 @@ async def test_what_is_registered_survives_a_restart_with_its_id(tmp_path: Path)
             assert (await call(house, "gone", admin, id=1))[0] == 404
 
 
+async def test_a_house_that_grows_into_a_name_starts_and_says_so(tmp_path: Path) -> None:
+    """A new version may have a tool of its own under a name that somebody has registered."""
+    home = tmp_path / "home"
+    async with open_house(home) as house:
+        admin = house.key("admin")
+        body = {**ticket("https://a.example"), "owner": "team"}
+        assert (await put(house, "later", admin, body))[0] == 201
+    environment = {"PILOTAGE_HOME": str(home), "HOME": str(home)}
+    later = replace(TOOLS[0], name="later")
+    app = App(config.read(environment=environment), roots(home), (*TOOLS, later))
+    try:
+        async with running(app) as house:
+            status, said = await call(house, "later", admin, text="hi")
+            assert (status, said["said"]) == (200, "hi")
+            _, said, _ = await ask(house, "GET", f"{TOOLS_AT}?owner=team", admin)
+            (view,) = said["tools"]
+            assert (view["state"], view["kind"]) == ("unavailable", "http")
+            assert "'later' is another's" in view["why"]
+            assert (await ask(house, "DELETE", f"{TOOLS_AT}/later", admin))[0] == 204
+            assert (await call(house, "later", admin, text="hi"))[0] == 200
+    finally:
+        app.close()
+
+
 async def test_another_process_on_the_same_state_is_heard(tmp_path: Path) -> None:
     async with echoing() as echo, open_house(tmp_path / "home") as house:
         admin = house.key("admin")
@@ -335,65 +360,3 @@ async def test_the_change_and_its_audit_row_are_on_disk_together(house: House) -
     assert (await put(house, "ticket", admin, ticket("https://a.example")))[0] == 500
     assert (await ask(house, "GET", f"{TOOLS_AT}/ticket", admin))[0] == 404
     assert house.app.database.read("SELECT * FROM registration") == []
-
-
-CANARIES = {
-    "Cookie": "session=canary-cookie",
-    "X-Api-Key": "canary-api-key",
-    "Proxy-Authorization": "Basic canary-proxy",
-    "Idempotency-Key": "canary-key",
-    "X-Forwarded-For": "canary-for",
-    "Referer": "http://localhost/canary-referer",
-    "User-Agent": "canary-agent",
-}
-MESSAGE = {
-    "jsonrpc": "2.0",
-    "id": 1,
-    "method": "tools/call",
-    "params": {
-        "name": "ticket",
-        "arguments": {"id": 1},
-        "_meta": {
-            "io.modelcontextprotocol/protocolVersion": "2026-07-28",
-            "io.modelcontextprotocol/clientInfo": {"name": "canary-client", "version": "1"},
-            "io.modelcontextprotocol/clientCapabilities": {},
-        },
-    },
-}
-MODERN = {
-    "Accept": "application/json, text/event-stream",
-    "MCP-Protocol-Version": "2026-07-28",
-    "Mcp-Method": "tools/call",
-    "Mcp-Name": "ticket",
-}
-
-
-def seen(echo: Echo) -> str:
-    return repr(echo.seen)
-
-
-async def test_nothing_of_who_calls_travels_on(house: House) -> None:
-    """No token, cookie or API key of the caller, by any route."""
-    admin = house.key("admin")
-    headers = {**CANARIES, "Authorization": f"Bearer {admin}"}
-    async with echoing() as echo:
-        assert (await put(house, "ticket", admin, ticket(echo.url)))[0] == 201
-        where = f"{house.url}{TOOLS_AT}/call/ticket"
-        async with house.session.post(where, json={"id": 1}, headers=headers) as answer:
-            assert answer.status == 200
-        stream = {**headers, "Accept": "text/event-stream", "Idempotency-Key": "canary-other"}
-        async with house.session.post(where, json={"id": 1}, headers=stream) as answer:
-            assert "succeeded" in await answer.text()
-        async with house.session.post(
-            f"{house.url}/mcp", json=MESSAGE, headers={**headers, **MODERN}
-        ) as answer:
-            assert "tickets/1" in await answer.text()
-        assert len(echo.seen) == 3
-        assert admin not in seen(echo)
-        assert "canary" not in seen(echo)
-        assert {name for one in echo.seen for name, _ in one["headers"]} == {
-            "Host",
-            "Accept",
-            "Accept-Encoding",
-            "User-Agent",
-        }

@@ -40,12 +40,16 @@ class Place:
     async def replace(self, tools: Sequence[Tool]) -> None:
         if not self._bound and not self.failure:
             return
-        for tool in tools:
-            if self.taken(tool.name):
-                raise Conflict(f"{self.one.name}: the name {tool.name!r} is another's", "rename it")
+        self.check(tools)
         await self._pins.judge(self.one.holder, self.one.name, tools)
         if self._bound or self.failure:
             self.put(tools)
+
+    def check(self, tools: Sequence[Tool]) -> None:
+        """Raises Conflict where one has a name that is taken."""
+        for tool in tools:
+            if self.taken(tool.name):
+                raise Conflict(f"{self.one.name}: the name {tool.name!r} is another's", "rename it")
 
     def mark(self, state: State, why: str = "") -> None:
         if self._bound:
@@ -61,9 +65,16 @@ class Place:
             self._bound = True
             return self._binder.bind(self.one, self)
         except PilotageError as error:
-            self._bound, self.failure = False, error.what
-            logger.error("%s cannot be offered: %s", self.one.name, error)
+            self._bound = False
+            self.fail(error)
             return ()
+
+    def fail(self, error: PilotageError) -> None:
+        """It cannot be offered as it is: it has no tools, and says why."""
+        logger.error("%s cannot be offered: %s", self.one.name, error)
+        self.unbind()
+        self.clear()
+        self.failure = error.what
 
     def put(self, tools: Sequence[Tool]) -> None:
         """These are its tools; those of before that are not among them are gone."""

@@ -11,7 +11,7 @@ from dataclasses import replace
 from typing import Protocol
 
 from pilotage.domain.call import Principal
-from pilotage.domain.errors import BadInput, Conflict, NotFound
+from pilotage.domain.errors import BadInput, Conflict, NotFound, PilotageError
 from pilotage.domain.ids import new_id
 from pilotage.domain.registration import Registration, check_name, check_owner_text, holder
 from pilotage.store import tools as rows
@@ -91,8 +91,12 @@ class Registrations:
     def _load(self, one: Registration) -> None:
         slot = self._slots[one.name] = self._slot(one)
         tools = slot.bind()
-        self._pins.judge_now(one.holder, one.name, tools)
-        slot.put(tools)
+        try:
+            slot.check(tools)
+            self._pins.judge_now(one.holder, one.name, tools)
+            slot.put(tools)
+        except PilotageError as error:
+            slot.fail(error)
 
     def get(self, name: str) -> Registration:
         """Raises NotFound."""
@@ -277,7 +281,10 @@ class Registrations:
             slot.names = old.names
         tools = slot.bind()
         if tools or slot.failure or (old is not None and not _same(old.one, one)):
-            await slot.replace(tools)
+            try:
+                await slot.replace(tools)
+            except PilotageError as error:
+                slot.fail(error)
         else:
             slot.show()
 

@@ -56,30 +56,21 @@ class Shown:
     def all(self, by: Principal, owner: str | None = None) -> list[ToolView]:
         """By name; of one owner, or of owners below it."""
         everything = self._policy().may(by, "tools:write")
-        views = []
         known = {one.name for one in self._registrations.list()}
-        for name in sorted(known | self._registry.all.keys()):
-            entry = self._registry.all.get(name)
-            if entry is None and not everything:
-                continue
-            if entry is not None and not everything and not _callable(entry):
-                continue
-            view = self._view(name, by, everything)
-            if owner is None or owned_by(view.owner, owner):
-                views.append(view)
-        return views
+        names = sorted(known | self._registry.all.keys())
+        views = [view for name in names for view in self._views(name, by, everything)]
+        return [view for view in views if owner is None or owned_by(view.owner, owner)]
 
     def one(self, name: str, by: Principal) -> ToolView:
         """Raises NotFound, or why it cannot be called for whom that hides it."""
         everything = self._policy().may(by, "tools:write")
-        entry = self._registry.all.get(name)
-        if entry is None and not (everything and self._registered(name)):
-            raise NotFound(
-                f"there is no tool {name[:100]!r}", "pilotage tools list, GET /api/v2/tools"
-            )
-        if entry is not None and not everything and not _callable(entry):
-            raise entry.refusal()
-        return self._view(name, by, everything)
+        views = self._views(name, by, everything)
+        if views:
+            return views[0]
+        if name in self._registry.all:
+            raise self._registry.all[name].refusal()
+        hint = "pilotage tools list, GET /api/v2/tools"
+        raise NotFound(f"there is no tool {name[:100]!r}", hint)
 
     def _registered(self, name: str) -> Registration | None:
         try:
@@ -87,25 +78,33 @@ class Shown:
         except NotFound:
             return None
 
-    def _view(self, name: str, by: Principal, everything: bool) -> ToolView:
-        more: dict[str, Any] = {}
+    def _views(self, name: str, by: Principal, everything: bool) -> list[ToolView]:
+        """The tool of that name, and the registration: as one where the tool is its, as two where
+        it is the house's, which came later and kept the registration out."""
         entry, one = self._registry.all.get(name), self._registered(name)
-        if entry is not None:
-            more = self._tool(entry, by)
-        if one is not None:
-            state, why, tools = self._registrations.stands(name)
-            more |= {
-                "state": state,
-                "why": why,
-                "owner": one.owner,
-                "kind": one.kind,
-                "enabled": one.enabled,
-                "tool_id": one.tool_id,
-                "etag": one.etag,
-                "tools": tuple(tools),
-                "definition": one.definition if everything else None,
-            }
-        return ToolView(name, **more)
+        same = one is not None and name in self._registrations.stands(name)[2]
+        tool = {} if entry is None else self._tool(entry, by)
+        registered = {} if one is None else self._registration(one, everything)
+        views = []
+        if entry is not None and (everything or _callable(entry)):
+            views.append(ToolView(name, **(tool | registered if same else tool)))
+        if one is not None and everything and not same:
+            views.append(ToolView(name, **registered))
+        return views
+
+    def _registration(self, one: Registration, everything: bool) -> dict[str, Any]:
+        state, why, tools = self._registrations.stands(one.name)
+        return {
+            "state": state,
+            "why": why,
+            "owner": one.owner,
+            "kind": one.kind,
+            "enabled": one.enabled,
+            "tool_id": one.tool_id,
+            "etag": one.etag,
+            "tools": tuple(tools),
+            "definition": one.definition if everything else None,
+        }
 
     def _tool(self, entry: Entry, by: Principal) -> dict[str, Any]:
         tool = entry.tool
