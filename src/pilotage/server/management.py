@@ -86,13 +86,23 @@ def _openapi(api: FastAPI) -> dict[str, Any]:
             for operation in item.values():
                 if path.startswith("/api/v2"):
                     operation["security"] = [{"key": []}]
+                _say_400(operation["responses"])
+        for name in ("HTTPValidationError", "ValidationError"):
+            schema["components"]["schemas"].pop(name, None)
     assert api.openapi_schema is not None
     return api.openapi_schema
 
 
+def _say_400(responses: dict[str, Any]) -> None:
+    """FastAPI believes that it answers 422 where arguments do not fit; here that is a 400."""
+    if "HTTPValidationError" in str(responses.get("422")):
+        del responses["422"]
+        responses.setdefault("400", {"description": _WHY["400"], "content": _OBJECT})
+
+
 _OBJECT = {"application/json": {"schema": {"type": "object"}}}
 _WHY = {
-    "400": "the arguments do not fit the tool's schema",
+    "400": "the arguments do not fit",
     "401": "no key, or one that is unknown, revoked or expired",
     "403": "the policy says no",
     "404": "there is no such tool",

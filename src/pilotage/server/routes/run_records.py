@@ -72,6 +72,7 @@ def _add_events(api: FastAPI, app: App) -> None:
 
     @api.get(
         "/api/v2/runs/{run}/events",
+        operation_id="follow_run",
         tags=["runs"],
         response_class=EventStream,
         status_code=200,
@@ -114,7 +115,12 @@ async def _shown(
 
 
 def _add_logs(api: FastAPI, app: App) -> None:
-    @api.get("/api/v2/runs/{run}/logs", tags=["runs"], responses=refusals(400, 404))
+    @api.get(
+        "/api/v2/runs/{run}/logs",
+        operation_id="get_run_logs",
+        tags=["runs"],
+        responses=refusals(400, 404),
+    )
     def run_logs(
         run: str,
         request: Request,
@@ -145,7 +151,12 @@ def _lines(app: App, run: str, events: list[Event]) -> list[LogLine]:
 
 
 def _add_artifacts(api: FastAPI, app: App) -> None:
-    @api.get("/api/v2/runs/{run}/artifacts", tags=["runs"], responses=refusals(404))
+    @api.get(
+        "/api/v2/runs/{run}/artifacts",
+        operation_id="list_run_artifacts",
+        tags=["runs"],
+        responses=refusals(404),
+    )
     def run_artifacts(run: str, request: Request) -> Artifacts:
         """The files that its steps say they have written, and whether they are still there."""
         app.run_access.seen(run, request.scope[BY])
@@ -153,6 +164,7 @@ def _add_artifacts(api: FastAPI, app: App) -> None:
 
     @api.get(
         "/api/v2/runs/{run}/artifacts/{step}/{name:path}",
+        operation_id="get_run_artifact",
         tags=["runs"],
         response_class=StreamingResponse,
         responses={

@@ -138,6 +138,7 @@ def add(api: FastAPI, app: App) -> None:
 
     @api.post(
         "/api/v2/runs",
+        operation_id="start_run",
         tags=["runs"],
         status_code=201,
         response_model=None,
@@ -158,7 +159,7 @@ def add(api: FastAPI, app: App) -> None:
         response.headers["Location"] = f"/api/v2/runs/{run}"
         return {**view(app, run), "warnings": warnings}
 
-    @api.get("/api/v2/runs", tags=["runs"], responses=refusals(400))
+    @api.get("/api/v2/runs", operation_id="list_runs", tags=["runs"], responses=refusals(400))
     def list_runs(
         request: Request,
         limit: Limit = 100,
@@ -175,6 +176,7 @@ def add(api: FastAPI, app: App) -> None:
 
     @api.get(
         "/api/v2/runs/{run}",
+        operation_id="get_run",
         tags=["runs"],
         response_model=None,
         responses={200: {"model": RunView}, **refusals(404)},
