@@ -136,8 +136,10 @@ class Pins:
         except (sqlite3.Error, PilotageError):
             return False
         changed = False
-        for name, known in list(self._known.items()):
-            row = found.get((known.owner, known.source, name))
+        for known in list(self._known.values()):
+            if not known.digest:
+                continue  # it cannot be pinned, whatever the store says
+            row = found.get((known.owner, known.source, known.tool.name))
             now = compare.believed(row, known.digest)
             if now != known.judgement:
                 known.judgement, changed = now, True

@@ -32,7 +32,7 @@ _STIRS = (
     "no digas", "ne le ", "ne dis", "non dir",
 )  # fmt: skip
 """Where none of these stands, nothing is said to a model in letters of ASCII."""
-_STIRS_RAW = [word.encode() for word in _STIRS]
+_RAW = re.compile("|".join(map(re.escape, _STIRS)).encode())
 _AROUND = re.compile("|".join(map(re.escape, _STIRS)) + "|[^\x00-\u02ff]|\u00e3")
 _decode = msgspec.json.Decoder().decode
 _encode = msgspec.json.Encoder().encode
@@ -68,8 +68,7 @@ def _harmless(wire: bytes) -> bool:
     """Quick, for most answers: nothing can hide in it, and no word of it stirs."""
     if not wire.isascii() or b"\\u" in wire:
         return False
-    low = wire.lower()
-    return not any(word in low for word in _STIRS_RAW)
+    return _RAW.search(wire.lower()) is None
 
 
 def _screened_wire(wire: bytes) -> tuple[bytes, list[str]]:
@@ -138,10 +137,7 @@ class _Finder:
 def instructions(text: str) -> list[phrases.Sign]:
     """What of a result reads as if it were said to a model. Only around words that stir."""
     found: list[phrases.Sign] = []
-    low = text.lower()
-    if low.isascii() and not any(word in low for word in _STIRS):
-        return found
-    done = 0
+    low, done = text.lower(), 0
     for _ in range(_PIECES):
         word = _AROUND.search(low, done)
         if word is None:
