@@ -19,7 +19,11 @@ from pilotage.store.database import Database
 
 EVENTS = (
     *("call", "open", "close", "refused", "approved", "rejected", "resumed", "stopping"),
-    *("key.created", "key.revoked"),
+    *("run.created", "key.created", "key.revoked", "policy.changed", "policy.broken"),
+    *("tool.registered", "tool.changed", "tool.removed", "tool.enabled", "tool.disabled"),
+    *("tool.quarantined", "tool.approved", "tool.rejected", "tool.restored"),
+    *("approval.asked", "approval.approved", "approval.rejected", "approval.used"),
+    *("approval.refused", "approval.expired", "approval.stale"),
 )
 
 
@@ -29,7 +33,7 @@ def register(parser: argparse.ArgumentParser) -> None:
     listing.add_argument("--limit", type=terminal.rows, default=50, help="default: %(default)s")
     listing.add_argument("--before", type=int, metavar="SEQ", help="only rows before this number")
     listing.add_argument("--tool", help="of one tool only")
-    listing.add_argument("--event", choices=EVENTS)
+    listing.add_argument("--event", metavar="EVENT", choices=EVENTS, help=", ".join(EVENTS))
     listing.add_argument("--json", action="store_true", help="one JSON object a line")
     verbs.add_parser("verify", help="walk the chain; exit 1 where it is broken")
 

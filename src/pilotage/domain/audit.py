@@ -10,8 +10,9 @@ from typing import Any
 @dataclass(frozen=True, slots=True)
 class AuditEntry:
     """One row. `event` is "open" or "close" of a call, "call" for both in one, "refused" at the
-    door, what a person said to a run, or "key.created" and "key.revoked"; `call` is the id of the
-    call, run or key. `at` is Unix microseconds; `body` holds what the event says (arguments
+    door, what a person said to a run, or what became of something ("key.created", "tool.changed",
+    "approval.used", "policy.broken"); `call` is the id of the call, run, key or approval, or the
+    version of the policy. `at` is Unix microseconds; `body` holds what the event says (arguments
     redacted, decision, outcome, a key's roles)."""
 
     seq: int

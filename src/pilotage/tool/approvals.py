@@ -56,7 +56,7 @@ class Record(Protocol):
     """The audit, within the writer's transaction."""
 
     def __call__(
-        self, event: str, about: str, by: Principal, words: Mapping[str, Any], /
+        self, event: str, about: str, by: Principal, words: Mapping[str, Any], tool: str, /
     ) -> None: ...
 
 
@@ -181,13 +181,13 @@ class Approvals:
         self._note(f"approval.{state}", one, by, {"why": why})
 
     def _refuse(self, call: ToolCall, id: str, why: str) -> Denied:
-        words = {"call": call.id, "tool": call.tool, "why": why}
-        self._record("approval.refused", id[:100], call.by, words)
+        words = {"call": call.id, "why": why}
+        self._record("approval.refused", id[:100], call.by, words, call.tool)
         return Denied(why, "send the call without an approval's id to ask anew")
 
     def _note(self, event: str, one: Approval, by: Principal, words: Mapping[str, Any]) -> None:
-        about = {"tool": one.tool, "of": one.principal, "digest": one.digest, "needed": one.needed}
-        self._record(event, one.id, by, {**about, **words})
+        about = {"of": one.principal, "digest": one.digest, "needed": one.needed}
+        self._record(event, one.id, by, {**about, **words}, one.tool)
 
     async def judge(
         self,
