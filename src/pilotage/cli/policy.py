@@ -22,7 +22,7 @@ from pilotage.tool.roots import roots
 def register(parser: argparse.ArgumentParser) -> None:
     verbs = parser.add_subparsers(dest="what", required=True, metavar="test|ask|show")
     test = verbs.add_parser("test", help="questions and expected answers; exit 1 on a mismatch")
-    test.add_argument("file", type=Path, metavar="FILE", help="a YAML list: docs/policy.md")
+    test.add_argument("file", type=Path, metavar="FILE", help="a YAML list: docs/guides/policy.md")
     ask = verbs.add_parser("ask", help="what one call would be answered, and by which rule")
     add = ask.add_argument
     add("--role", action="append", default=[], metavar="ROLE", help="of who calls; repeatable")

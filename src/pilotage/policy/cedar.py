@@ -1,7 +1,7 @@
 """Cedar: a file of rules read with its lines, and a question answered with the rules that fired.
 
 Every rule of the file has a name (@id), since each decision names one. What a rule asks about a
-call beyond principal, tool and effect is its context; see docs/policy.md.
+call beyond principal, tool and effect is its context; see docs/guides/policy.md.
 Source: https://docs.cedarpolicy.com
 """
 

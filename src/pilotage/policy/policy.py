@@ -83,6 +83,7 @@ class Rules:
         if not any(fnmatch.fnmatchcase(tool, glob) for glob in by.tools):
             return self._deny("key.tools", f"{by.name} may call {', '.join(by.tools)} only")
         denied: Decision | None = None
+        said = ""
         needed = self.roles.needed(tool, effect)
         for action, answer in _ACTIONS:
             fired = self._book.ask(by, action, tool, effect, context)
@@ -94,9 +95,11 @@ class Rules:
                 return Decision(Answer.ASK, "policy.context", why, needed, self.version)
             if refused is None and fired.allowed:
                 name, approved = rules[0].name, "" if action == "call" else ", once approved"
-                why = rules[0].why or f"{name} lets {by.name} call {effect} tools{approved}"
+                plain = f"{name} lets {by.name} call {effect} tools{approved}"
+                why = rules[0].why or said or plain
                 return Decision(answer, name, why, needed, self.version)
             denied = denied or refused
+            said = next((rule.why for rule in rules if rule.why), "")  # why it does not run at once
         roles = ", ".join(sorted(by.roles)) or "no role"
         why = f"no rule lets {by.name} ({roles}) call {effect} tool {tool}"
         return denied or self._deny("default", why)

@@ -83,9 +83,9 @@ def read(path: Path) -> list[Question]:
         content = yaml.safe_load(path.read_text("utf-8"))
         questions = msgspec.convert(content, list[Question])
     except (OSError, UnicodeDecodeError, yaml.YAMLError, msgspec.ValidationError) as error:
-        raise BadInput(f"{path}: {error}", "a list of questions: docs/policy.md") from None
+        raise BadInput(f"{path}: {error}", "a list of questions: docs/guides/policy.md") from None
     if not questions:
-        raise BadInput(f"{path} asks nothing", "a list of questions: docs/policy.md")
+        raise BadInput(f"{path} asks nothing", "a list of questions: docs/guides/policy.md")
     for number, question in enumerate(questions, 1):
         if question.answer is None:
             raise BadInput(f"{path}: question {number} expects no answer", "answer: allow|ask|deny")
