@@ -73,7 +73,17 @@ async def long_work(end: Path) -> dict[str, Any]:
     return {}
 
 
-TOOLS = (work, say, gives, tree, long_work)
+@tool(Effect.READ, tasks="optional", timeout=600)
+async def asks(*, here: Call) -> dict[str, Any]:
+    """Asks whoever sits at the client."""
+    peer = here.call.peer
+    assert peer is not None
+    assert peer.ask is not None
+    form = {"mode": "form", "message": "Sure?", "requestedSchema": {"type": "object"}}
+    return {"said": dict(await peer.ask("elicitation/create", form))}
+
+
+TOOLS = (work, say, gives, tree, long_work, asks)
 
 
 def note(mark: Path, line: str) -> None:

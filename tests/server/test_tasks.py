@@ -37,7 +37,7 @@ class Client:
         self, method: str, params: dict[str, Any], *, knows: bool = True, **headers: str
     ) -> tuple[int, dict[str, Any]]:
         self._id += 1
-        can = {"extensions": {TASKS: {}}} if knows else {}
+        can = {"extensions": {TASKS: {}}, "elicitation": {}} if knows else {}
         meta = {
             "io.modelcontextprotocol/protocolVersion": VERSION,
             "io.modelcontextprotocol/clientCapabilities": can,
@@ -198,3 +198,24 @@ async def test_a_restart_cuts_off_a_plain_call_and_not_a_run(
             assert ended["status"] == "completed"
             assert ended["result"]["structuredContent"]["outcome"] == "succeeded"
             assert await mine.task(run) == ended, "and so it stays"
+
+
+async def test_a_task_asks_its_client_and_nobody_else_answers(house: House) -> None:
+    a, b = client(house, "ci"), client(house, "ci")
+    id = (await a.call("asks"))["taskId"]
+    async with asyncio.timeout(LONG):
+        while (found := await a.task(id))["status"] != "input_required":  # noqa: ASYNC110
+            await asyncio.sleep(0.02)
+    ((name, asked),) = found["inputRequests"].items()
+    assert (asked["method"], asked["params"]["message"]) == ("elicitation/create", "Sure?")
+    said = {name: {"action": "accept", "content": {"sure": True}}}
+    _, theirs = await b.ask("tasks/update", {"taskId": id, "inputResponses": said})
+    assert theirs["error"]["code"] == -32602
+    odd = {"never": said[name], name: "yes"}
+    assert "error" not in (await a.ask("tasks/update", {"taskId": id, "inputResponses": {}}))[1]
+    assert "error" not in (await a.ask("tasks/update", {"taskId": id, "inputResponses": odd}))[1]
+    assert list((await a.task(id))["inputRequests"]) == [name], "nothing that counts was said"
+    await a.ask("tasks/update", {"taskId": id, "inputResponses": said})
+    ended = await a.over(id)
+    assert ended["result"]["structuredContent"]["said"]["content"] == {"sure": True}
+    assert "inputRequests" not in ended

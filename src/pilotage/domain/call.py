@@ -48,7 +48,8 @@ class Peer(Struct, frozen=True):
 
     `modern`: it speaks 2026-07-28, where a question is an answer ("input required"); then `answers`
     and `state` are what it sends when it asks again. `ask` puts a question to it in mid-call, in
-    the eras before; None: it cannot be asked. `tell` takes a notification (method, params) for it.
+    the eras before, or where the call is a task; None: it cannot be asked. `tell` takes a
+    notification (method, params) for it.
     """
 
     modern: bool

@@ -29,6 +29,7 @@ from pilotage.domain.call import Answer, Principal, Report, ToolCall, ToolResult
 from pilotage.domain.errors import NeedsApproval, NotFound, PilotageError
 from pilotage.domain.ids import new_id
 from pilotage.server import consent, described, offered, relay, search
+from pilotage.server.asked import REQUEST
 from pilotage.server.http import BY, DONE, Head, Receive, Scope, Send, read_body, replay
 from pilotage.server.own import Own
 from pilotage.server.tasks import Tasks
@@ -197,6 +198,8 @@ class Protocol:
         a model can read and mend (arguments that do not fit, a denial). What a server behind us
         answered is handed on."""
         by, name, arguments = self._who(context), params.name, params.arguments or {}
+        if context.request is not None and REQUEST in context.request.scope:
+            trace.request.set(context.request.scope[REQUEST])
         if self._app.tracing is not None:
             trace.came.set(relay.trace_of(context))
         meta = name in search.NAMES and name not in self._app.registry.all
@@ -254,7 +257,7 @@ class Protocol:
             return _ended(context.request.scope.pop(DONE))
         entry = self._app.registry.entries.get(call.tool)
         if entry is not None and entry.tool.tasks and self._long.wanted(context, entry.tool):
-            return await self._long.begin(call, entry.tool)
+            return await self._long.begin(context, call, entry.tool)
         back = relay.Back(context)
         wants = context.meta is not None and "progress_token" in context.meta
         if entry is not None and entry.tool.wire is not None:

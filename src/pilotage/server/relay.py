@@ -85,12 +85,18 @@ def is_modern(context: Context) -> bool:
     return context.protocol_version in MODERN_PROTOCOL_VERSIONS
 
 
+def capabilities(context: Context) -> dict[str, Any]:
+    """What the client says that it is able to do."""
+    can = context.session.client_capabilities
+    return {} if can is None else can.model_dump(by_alias=True, mode="json", exclude_none=True)
+
+
 def peer(context: Context, back: Back) -> Peer:
     """The client of this request, as a server behind us may know it."""
     params = context.params or {}
     found = params.get("_meta")
     meta: dict[str, Any] = dict(found) if isinstance(found, Mapping) else {}
-    modern, can = is_modern(context), context.session.client_capabilities
+    modern = is_modern(context)
     if modern:
         level = meta.get(LOG_KEY)
     else:
@@ -99,7 +105,7 @@ def peer(context: Context, back: Back) -> Peer:
     answers, state = params.get("inputResponses"), params.get("requestState")
     return Peer(
         modern,
-        {} if can is None else can.model_dump(by_alias=True, mode="json", exclude_none=True),
+        capabilities(context),
         meta,
         answers if isinstance(answers, Mapping) else None,
         state if isinstance(state, str) else None,

@@ -26,15 +26,16 @@ from mcp import MCPError
 from mcp.server.lowlevel import Server
 from mcp_types.jsonrpc import HEADER_MISMATCH, MISSING_REQUIRED_CLIENT_CAPABILITY
 from msgspec.structs import replace
+from pydantic import Field
 
 from pilotage.app import App
-from pilotage.domain.call import Outcome, Principal, Progress, ToolCall, ToolResult
+from pilotage.domain.call import Outcome, Peer, Principal, Progress, ToolCall, ToolResult
 from pilotage.domain.errors import Busy, Conflict, PilotageError
 from pilotage.domain.ids import new_id
 from pilotage.domain.run import RunState
 from pilotage.pipeline import told
 from pilotage.pipeline.lock import Locks
-from pilotage.server import described
+from pilotage.server import described, relay
 from pilotage.server.http import encode
 from pilotage.server.relay import Context, is_modern
 from pilotage.store import runs
@@ -52,23 +53,43 @@ EACH = 50
 """Tasks of one principal that run at a time."""
 CANCEL_SECONDS = 5.0
 WORKING, COMPLETED, FAILED, CANCELLED = "working", "completed", "failed", "cancelled"
+INPUT = "input_required"
 LOST = "the server that ran it was stopped or died, so nobody knows how far it came"
 
 
 class TaskParams(types.RequestParams):
-    """What tasks/get, tasks/update and tasks/cancel name."""
+    """What tasks/get and tasks/cancel name."""
 
     task_id: str
 
 
+class UpdateParams(TaskParams):
+    """Answers to what a task has asked, by the names of the questions."""
+
+    input_responses: dict[str, Any] = Field(default_factory=dict)
+
+
 @dataclass(slots=True)
 class _Live:
-    """A task that this process runs."""
+    """A task that this process runs, with what it has asked its client."""
 
     row: TaskRow
     work: asyncio.Task[ToolResult] = field(init=False)
     message: str = ""
     cancelled: bool = False
+    questions: dict[str, tuple[Mapping[str, Any], asyncio.Future[Mapping[str, Any]]]] = field(
+        default_factory=dict
+    )
+
+    async def ask(self, method: str, params: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Put a question to the client, which finds it in tasks/get and answers by tasks/update."""
+        id = secrets.token_urlsafe(8)
+        answer: asyncio.Future[Mapping[str, Any]] = asyncio.get_running_loop().create_future()
+        self.questions[id] = ({"method": method, "params": dict(params)}, answer)
+        try:
+            return await answer
+        finally:
+            self.questions.pop(id, None)
 
     def report(self, progress: Progress) -> None:
         self.message = progress.message[:500]
@@ -92,7 +113,7 @@ class Tasks:
         self._locks.take(self._number)
         server.extensions[TASKS] = {}
         server.add_request_handler("tasks/get", TaskParams, self._get)
-        server.add_request_handler("tasks/update", TaskParams, self._update)
+        server.add_request_handler("tasks/update", UpdateParams, self._update)
         server.add_request_handler("tasks/cancel", TaskParams, self._cancel)
 
     def wanted(self, context: Context, tool: Tool) -> bool:
@@ -103,7 +124,9 @@ class Tasks:
             raise _missing()
         return False
 
-    async def begin(self, call: ToolCall, tool: Tool) -> ToolResult | dict[str, Any]:
+    async def begin(
+        self, context: Context, call: ToolCall, tool: Tool
+    ) -> ToolResult | dict[str, Any]:
         """The result of a call that ends at once, else the task that it has become."""
         mine = sum(live.row.principal == call.by.name for live in self._live.values())
         if mine >= EACH:
@@ -116,6 +139,9 @@ class Tasks:
             now, now, TTL_SECONDS * 1_000_000, None,
         )  # fmt: skip
         live = _Live(row)
+        can = relay.capabilities(context)
+        asks = live.ask if "elicitation" in can else None
+        call = replace(call, peer=Peer(True, can, ask=asks))
         live.work = work = asyncio.create_task(self._app.gateway.call(call, live.report))
         try:
             await asyncio.wait({work}, timeout=QUICK_SECONDS)
@@ -183,14 +209,20 @@ class Tasks:
         shown = _shown(row)
         if live is not None and live.message:
             shown["statusMessage"] = live.message
+        if live is not None and live.questions:
+            shown["status"] = INPUT
+            shown["inputRequests"] = {id: asked for id, (asked, _) in live.questions.items()}
         if row.body is not None and row.status in (COMPLETED, FAILED):
             field = "result" if row.status == COMPLETED else "error"
             shown[field] = msgspec.json.decode(row.body)
         return shown
 
-    async def _update(self, context: Context, params: TaskParams) -> dict[str, Any]:
-        """No task of ours asks for input in mid-work, so there is nothing to take in."""
-        self._mine(context, params)
+    async def _update(self, context: Context, params: UpdateParams) -> dict[str, Any]:
+        """Answers to questions; what answers none is ignored. The task goes on once it has all."""
+        live = self._live.get(self._mine(context, params).id)
+        for id, said in params.input_responses.items():
+            if live is not None and id in live.questions and isinstance(said, Mapping):
+                live.questions.pop(id)[1].set_result(said)
         return {}
 
     async def _cancel(self, context: Context, params: TaskParams) -> dict[str, Any]:

@@ -163,6 +163,36 @@ async def protocol_error_job() -> ToolResult:
     return _shown(_text("not reached"))
 
 
+async def _ask(here: Call, *fields: str) -> list[str]:
+    """What the person at the client says to each question, all asked at once."""
+    peer = here.call.peer
+    assert peer is not None
+    assert peer.ask is not None
+    forms = [
+        {
+            "message": f"{field}?",
+            "mode": "form",
+            "requestedSchema": {"type": "object", "properties": {field: {"type": "string"}}},
+        }
+        for field in fields
+    ]
+    said = await asyncio.gather(*(peer.ask("elicitation/create", form) for form in forms))
+    return [str(each.get("content")) for each in said]
+
+
+@tool(Effect.READ, tasks="optional")
+async def confirm_delete(filename: str, *, here: Call) -> ToolResult:
+    """Asks before it would delete."""
+    said = await _ask(here, "confirm")
+    return _shown(_text(f"{filename}: {said[0]}"))
+
+
+@tool(Effect.READ, tasks="optional")
+async def multi_input(*, here: Call) -> ToolResult:
+    """Asks two things at once."""
+    return _shown(_text(", ".join(await _ask(here, "name", "confirm"))))
+
+
 MIRRORED: dict[str, Any] = {
     "type": "object",
     "properties": {"region": {"type": "string", "x-mcp-header": "Region"}},
@@ -216,6 +246,8 @@ TOOLS = (
     slow_compute,
     failing_job,
     protocol_error_job,
+    confirm_delete,
+    multi_input,
 )
 
 

@@ -37,6 +37,8 @@ TASKS = tuple(
         "request-state-removal",
         "request-headers",
         "required-task-error",
+        "dispatch-and-envelope",
+        "mrtr-input",
     )
 )
 SCENARIOS = {
