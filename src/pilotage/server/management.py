@@ -104,7 +104,7 @@ _OBJECT = {"application/json": {"schema": {"type": "object"}}}
 _WHY = {
     "400": "the arguments do not fit",
     "401": "no key, or one that is unknown, revoked or expired",
-    "403": "the policy says no",
+    "403": "the policy says no; with `approval`: a person must approve this very call first",
     "404": "there is no such tool",
     "409": "the Idempotency-Key stands for other arguments, runs, or was cut off",
     "413": "the body is over 4 MiB",
@@ -121,6 +121,8 @@ _CALL: dict[str, Any] = {
     "parameters": [
         {"name": "tool", "in": "path", "required": True, "schema": {"type": "string"}},
         {"name": "Idempotency-Key", "in": "header", "schema": {"type": "string"}},
+        {"name": "Pilotage-Approval", "in": "header", "schema": {"type": "string"}},
+        {"name": "Prefer", "in": "header", "schema": {"type": "string", "examples": ["wait=60"]}},
     ],
     "requestBody": {"required": True, "content": _OBJECT},
     "responses": {
