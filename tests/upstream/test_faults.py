@@ -340,4 +340,8 @@ def test_the_pause_doubles_is_spread_and_has_an_end() -> None:
     assert max(pauses) <= LAST_SECONDS
     assert len(set(pauses[10:])) > 1
     breaker.succeeded()
+    assert breaker.why == "c", "a late answer closes nothing"
+    breaker.close()
     assert (breaker.why, breaker.failed("d")) == ("", False)
+    breaker.succeeded()
+    assert breaker.failed("e") is False, "the count began anew"

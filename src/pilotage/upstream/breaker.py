@@ -23,7 +23,13 @@ class Breaker:
         self.why = ""
 
     def succeeded(self) -> None:
-        """The server answered: whatever it said, it is there."""
+        """The server answered a call: whatever it said, it is there. An open breaker stays open: it
+        may be an answer of before, and who probes puts the tools back."""
+        if not self.why:
+            self._failures = 0
+
+    def close(self) -> None:
+        """A probe succeeded."""
         self._failures = self._opened = 0
         self.why = ""
 

@@ -197,7 +197,7 @@ class Connection:
                 await self._up(self)
         except TimeoutError:
             raise wire.Lost(f"{self.who} did not answer within {OPEN_SECONDS:g} s") from None
-        self.breaker.succeeded()
+        self.breaker.close()
         self._listening = asyncio.create_task(self._listen())
 
     async def _find_out(self) -> tuple[Link, Offer]:
