@@ -12,6 +12,9 @@ from pilotage.domain.errors import BadInput, PilotageError
 from pilotage.domain.text import visible
 from pilotage.tool.complexity import bounded, depth
 
+MOST, NAMED = 1_000, 50
+"""Arguments of one call, and how many of those that are not known are named: finding out what may be
+meant by a name takes time."""
 PATTERN_BYTES = 1 << 20
 """What one compiled pattern of others may take."""
 
@@ -39,6 +42,8 @@ class Arguments:
 
     def check(self, arguments: Mapping[str, Any]) -> tuple[Mapping[str, Any], tuple[str, ...]]:
         """The arguments that count, and the names of those that were ignored."""
+        if len(arguments) > MOST:
+            raise BadInput(f"{self._tool}: {len(arguments)} arguments", f"at most {MOST}")
         ignored: tuple[str, ...] = ()
         if self._open:
             ignored = tuple(sorted(set(arguments) - self._known))
@@ -56,7 +61,7 @@ class Arguments:
 
     def warnings(self, ignored: Iterable[str]) -> tuple[str, ...]:
         """What to say of arguments that did not count, each with the one that may be meant."""
-        return tuple(map(self._unknown, ignored))
+        return tuple(self._unknown(name) for name, _ in zip(ignored, range(NAMED), strict=False))
 
     def problems(
         self, arguments: Mapping[str, Any]
@@ -67,7 +72,7 @@ class Arguments:
         keyword = "ignored" if self._open else "unknown"
         found: list[tuple[tuple[str | int, ...], str, str]] = []
         if self._open or self._closed:
-            extra = sorted(set(arguments) - self._known)
+            extra = sorted(set(arguments) - self._known)[:NAMED]
             found += [((name,), keyword, self._unknown(name)) for name in extra]
             arguments = {k: v for k, v in arguments.items() if k in self._known}
         if self._deepest is not None and not depth(arguments, self._deepest):
