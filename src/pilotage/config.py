@@ -50,6 +50,13 @@ SETTINGS: tuple[Setting, ...] = (
         "log level",
         choices=("debug", "info", "warn", "error"),
     ),
+    Setting(
+        "mcp.log.format",
+        "MCP_LOG_FORMAT",
+        "text",
+        "text, or json: one object a line",
+        choices=("text", "json"),
+    ),
     Setting("mcp.log.file", "MCP_LOG_FILE", "", "log file; empty: standard error"),
     Setting(
         "mcp.tools.listed",

@@ -24,9 +24,13 @@ era = pytest.mark.parametrize("mode", list(ERAS))
 
 
 @asynccontextmanager
-async def connected(house: House, key: str, mode: str, **more: Any) -> AsyncIterator[Client]:
+async def connected(
+    house: House, key: str, mode: str, request_id: str = "", **more: Any
+) -> AsyncIterator[Client]:
     async with AsyncExitStack() as stack:
         headers = {"Authorization": f"Bearer {key}"}
+        if request_id:
+            headers["X-Request-Id"] = request_id
         http = await stack.enter_async_context(httpx2.AsyncClient(headers=headers, timeout=LONG))
         transport = streamable_http_client(house.url + "/mcp", http_client=http)
         yield await stack.enter_async_context(Client(transport, mode=mode, **more))

@@ -20,6 +20,7 @@ from typing import Any
 import msgspec
 
 from pilotage.audit.checkpoint import Checkpoints
+from pilotage.domain import trace
 from pilotage.domain.audit import AuditEntry, CallRecord
 from pilotage.domain.call import Answer, Decision, Outcome, Principal, ToolCall, ToolResult
 from pilotage.domain.errors import Busy, Unavailable
@@ -43,7 +44,7 @@ def chain(before: str, row: tuple[int, int, str, str, str, str, str]) -> str:
 
 
 class Body(msgspec.Struct, omit_defaults=True, gc=False):
-    """What the rows of a call say: `via` to `step` how it opened (arguments as they may be kept,
+    """What the rows of a call say: `via` to `request` how it opened (arguments as they may be kept,
     `key` its idempotency key), the others how it ended (`ms` milliseconds)."""
 
     via: str | None = None
@@ -51,6 +52,7 @@ class Body(msgspec.Struct, omit_defaults=True, gc=False):
     key: str | None = None
     run: str | None = None
     step: str | None = None
+    request: str | None = None
     outcome: Outcome | None = None
     ms: float | None = None
     decision: Answer | None = None
@@ -102,6 +104,7 @@ class AuditLog:
         if len(raw) > BODY_LIMIT:
             raw = _json({"cut": len(raw), "sha256": hashlib.sha256(raw).hexdigest()})
         body = Body(call.via, msgspec.Raw(raw), call.idempotency_key, call.run, call.step)
+        body.request = trace.request.get() or None
         self._opened[call.id] = (time_ns() // 1000, call, body)
 
     def close(

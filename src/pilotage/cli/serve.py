@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import argparse
-import logging
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pilotage import config
+from pilotage import config, log
 from pilotage.app import App
 from pilotage.domain.errors import BadInput
 from pilotage.domain.text import counted
@@ -50,8 +48,9 @@ def run(arguments: argparse.Namespace) -> int:
         if not Path(folder).is_dir():
             raise BadInput(f"--root {folder} is no folder")
     settings = config.read(file=arguments.settings)
-    _log(settings)
+    kept = log.install(settings)
     app = App(settings, roots(*arguments.root))
+    kept.clean = app.redactor.text
     try:
         _serve(app, arguments)
     finally:
@@ -96,14 +95,3 @@ def _announce(app: App, arguments: argparse.Namespace, address: str, files: File
     if arguments.dangerously_serve_plain_http:
         lines.append("  DANGER without TLS, keys cross the network readable by all")
     print("\n".join(lines), flush=True)
-
-
-def _log(settings: config.Settings) -> None:
-    """The program's log: a file, or standard error. Standard output may be a protocol."""
-    level = settings.text("mcp.log.level").upper().replace("WARN", "WARNING")
-    file = settings.text("mcp.log.file")
-    handler = logging.FileHandler(file) if file else logging.StreamHandler(sys.stderr)
-    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
-    logging.getLogger("pilotage").addHandler(handler)
-    logging.getLogger("pilotage").setLevel(level)
-    logging.getLogger("pilotage").propagate = False

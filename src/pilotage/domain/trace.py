@@ -15,6 +15,9 @@ came: ContextVar[Carrier] = ContextVar("came", default=NOTHING)
 goes: ContextVar[Carrier] = ContextVar("goes", default=NOTHING)
 """What goes on to a server behind us: the span of the call at hand."""
 
+request: ContextVar[str] = ContextVar("request", default="")
+"""The id of the HTTP request at hand, where it has one."""
+
 
 def carry(into: dict[str, object]) -> None:
     """Our own span in the place of the client's, in headers or in `_meta`."""

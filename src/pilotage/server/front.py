@@ -11,6 +11,7 @@ from pilotage.domain.call import Principal
 from pilotage.domain.errors import Busy, PilotageError, TooLarge, Unauthenticated
 from pilotage.server import management
 from pilotage.server.access import Access
+from pilotage.server.asked import NAME, REQUEST, Asked
 from pilotage.server.calls import PREFIX, Calls
 from pilotage.server.fast import Fast
 from pilotage.server.gauges import Gauges
@@ -19,6 +20,7 @@ from pilotage.server.http import (
     HEAD,
     MCP,
     Gone,
+    Head,
     Receive,
     Refused,
     Scope,
@@ -54,6 +56,7 @@ class Front:
         self.fast = Fast(app.gateway, app.registry, self._protocol)
         self._traced = app.tracing is not None
         self._mcp = self._protocol if self._traced else self.fast  # the fast path knows no traces
+        self._logged = logging.getLogger("pilotage.access").isEnabledFor(logging.DEBUG)
         self._management = management.make(app, self.metrics, lambda: self.stopping)
         self.metrics.add(Gauges(app, self._streams))
         self._end = asyncio.Event()
@@ -64,41 +67,42 @@ class Front:
             await self._other(scope, receive, send)
             return
         path: str = scope["path"]
-        inside = False
         try:
             head = scope.get(HEAD) or read_head(scope)
+            if self._logged or NAME in head:
+                send = Asked(scope, head, send).send
             self._access.check_address(head)
-            if self._traced:
-                trace.came.set(
-                    {
-                        k: head[k.encode()].decode("latin-1")
-                        for k in trace.NAMES
-                        if k.encode() in head
-                    }
-                )
-            if path in OPEN:
-                await self._management(scope, receive, send)
-                return
-            if self.stopping:
-                raise Stopping("this server is stopping", "try again")
-            by = self._access.principal(head)
-            inside = True
-            if path.startswith(PREFIX):
-                await self._calls.serve(scope, head, by, receive, send)
-            elif path == MCP:
-                await self._mcp.serve(scope, head, by, receive, send)
-            else:
-                scope[BY] = by
-                if scope["method"] != "GET":
-                    receive = replay(await read_body(head, receive), receive)
-                await self._management(scope, receive, send)
+            await self._serve(path, scope, head, receive, send)
         except PilotageError as error:
-            await send_refusal(send, self._recorded(path, error, inside))
+            await send_refusal(_named(scope, send), self._recorded(path, error, BY in scope))
         except Gone:
             pass
         except Exception as error:
+            send = _named(scope, send)
             logger.exception("%s %s", scope["method"], path)
             await send_refusal(send, a_bug(error))
+
+    async def _serve(
+        self, path: str, scope: Scope, head: Head, receive: Receive, send: Send
+    ) -> None:
+        """By the door that was asked for, for who may come in."""
+        if self._traced:
+            names = [name for name in trace.NAMES if name.encode() in head]
+            trace.came.set({name: head[name.encode()].decode("latin-1") for name in names})
+        if path in OPEN:
+            await self._management(scope, receive, _named(scope, send))
+            return
+        if self.stopping:
+            raise Stopping("this server is stopping", "try again")
+        by = scope[BY] = self._access.principal(head)
+        if path.startswith(PREFIX):
+            await self._calls.serve(scope, head, by, receive, send)
+        elif path == MCP:
+            await self._mcp.serve(scope, head, by, receive, send)
+        else:
+            if scope["method"] != "GET":
+                receive = replay(await read_body(head, receive), receive)
+            await self._management(scope, receive, _named(scope, send))
 
     def _streams(self) -> dict[str, int]:
         return {**self._protocol.open, "events": self._management.state.streams.open.total()}
@@ -140,3 +144,8 @@ class Front:
         await self.metrics.idle(seconds)
         self._end.set()
         await self._ended.wait()
+
+
+def _named(scope: Scope, send: Send) -> Send:
+    """An answer that is never one of thousands a second has an id in any case."""
+    return send if REQUEST in scope else Asked(scope, {}, send).send
