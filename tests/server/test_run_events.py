@@ -283,6 +283,35 @@ async def test_a_server_that_is_killed_loses_no_event_of_a_run(tmp_path: Path) -
     assert _lines(root).count("end b") == _lines(root).count("end c") == 1
 
 
+async def test_a_server_that_is_stopped_ends_its_streams_and_the_run_goes_on_later(
+    tmp_path: Path,
+) -> None:
+    home, root, port = tmp_path / "home", tmp_path / "root", free_port()
+    root.mkdir()
+    app = run_app(home, root)
+    secret = app.keys.create("ci", ("ci",), by=local_principal())[1]
+    app.close()
+    headers, url = {"Authorization": f"Bearer {secret}"}, f"http://127.0.0.1:{port}{RUNS}"
+    end = root / "end"
+    async with aiohttp.ClientSession(timeout=PATIENT) as session:
+        with server(home, root, port, "--grace", "0") as process:
+            asked = {"pipeline": pipeline(root, "a", end=end)}
+            async with session.post(url, headers=headers, json=asked) as answer:
+                run = (await answer.json())["run"]
+            following = asyncio.ensure_future(heard(session, f"{url}/{run}/events", headers))
+            await until(lambda: "begin a" in _lines(root))
+            process.send_signal(signal.SIGTERM)
+            first = await following
+            assert "ended" not in [kind for _, kind in first]
+            assert process.wait(LONG) == 0
+        end.touch()
+        with server(home, root, port):
+            last = {**headers, "Last-Event-ID": str(first[-1][0])}
+            rest = await heard(session, f"{url}/{run}/events", last)
+    assert rest[-1][1] == "ended"
+    assert numbered([*first, *rest]) == list(range(len(first) + len(rest)))
+
+
 def _lines(root: Path) -> list[str]:
     mark = root / "mark"
     return mark.read_text().splitlines() if mark.exists() else []
