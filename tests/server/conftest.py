@@ -18,6 +18,7 @@ from pilotage.app import App, local_principal
 from pilotage.domain.call import Principal
 from pilotage.server.access import LOOPBACK, Access
 from pilotage.server.front import Front
+from pilotage.server.known import Knowing
 from pilotage.tool.roots import roots
 from server.tools import TOOLS
 
@@ -50,7 +51,12 @@ async def running(app: App, local: Principal | None = None) -> AsyncIterator[Hou
     listener = socket.create_server(("127.0.0.1", 0))
     listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # as uvloop has it
     settings = uvicorn.Config(
-        front, http="httptools", log_level="warning", lifespan="on", timeout_graceful_shutdown=2
+        front,
+        http=Knowing,
+        access_log=False,
+        log_level="warning",
+        lifespan="on",
+        timeout_graceful_shutdown=2,
     )
     server = uvicorn.Server(settings)
     server.capture_signals = _NoSignals  # type: ignore[method-assign]

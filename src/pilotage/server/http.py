@@ -30,6 +30,11 @@ Head = dict[bytes, bytes]
 JSON = b"application/json"
 BY = "pilotage.by"
 """The key of an ASGI scope under which the authenticated principal is handed on."""
+HEAD = "pilotage.head"
+"""The key under which a connection hands on the headers by name, none of which came twice."""
+RAW, LENGTH = "pilotage.raw", "pilotage.length"
+"""In the start of an answer: its headers as bytes, and how many bytes follow."""
+MCP = "/mcp"
 DONE = "pilotage.done"
 """The key under which a call that has run already hands on how it ended: a ToolResult, or what it
 raised."""
@@ -205,7 +210,14 @@ async def send_json(send: Send, status: int, content: bytes, *more: tuple[bytes,
 def ok(length: int) -> Message:
     """The start of an answer of so many bytes of JSON, made once; the sender only reads it."""
     headers = ((b"content-type", JSON), (b"content-length", b"%d" % length))
-    return {"type": "http.response.start", "status": 200, "headers": headers}
+    raw = b"".join(b"%b: %b\r\n" % pair for pair in headers) + b"\r\n"
+    return {
+        "type": "http.response.start",
+        "status": 200,
+        "headers": headers,
+        RAW: raw,
+        LENGTH: length,
+    }
 
 
 async def send_refusal(send: Send, error: PilotageError) -> None:

@@ -29,6 +29,7 @@ from pilotage.server.connection import (
     connections_at_most,
 )
 from pilotage.server.front import Front
+from pilotage.server.known import Knowing
 from pilotage.server.protocol import Protocol
 
 GRACE_SECONDS = 30.0
@@ -70,6 +71,7 @@ def serve(app: App, options: Options, ready: Callable[[str, tls.Files | None], N
         ws="none",
         lifespan="on",
         access_log=False,
+        log_config=None,  # its records are ours: see log.py
         log_level="warning",
         server_header=False,
         proxy_headers=False,
@@ -134,7 +136,7 @@ class _Server(uvicorn.Server):
 
 def _connection(options: Options) -> type[Connection]:
     most = connections_at_most(options.patience.connections)
-    return type("Connection", (Connection,), {"most": most})
+    return type("Connection", (Knowing,), {"most": most, "heads": {}})
 
 
 def _check(options: Options) -> None:
