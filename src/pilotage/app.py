@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import getpass
 import logging
 import os
@@ -12,19 +13,17 @@ import time
 from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 from pilotage import config, shelf
 from pilotage.audit.checkpoint import Checkpoints
 from pilotage.audit.log import AuditLog
 from pilotage.config import Settings
-from pilotage.domain.approval import Approval, ApprovalState, Verdict
+from pilotage.domain.approval import Approval, Verdict
 from pilotage.domain.call import Principal, Report, ToolCall, ToolResult, silent
-from pilotage.domain.errors import Conflict, Denied, PilotageError
+from pilotage.domain.errors import Denied, PilotageError
 from pilotage.domain.ids import new_id
-from pilotage.domain.run import Kind
 from pilotage.pipeline.access import RunAccess
-from pilotage.pipeline.catalogue import Known, Wrong
 from pilotage.pipeline.files import opened
 from pilotage.pipeline.prepare import Terms
 from pilotage.pipeline.runs import Runs
@@ -42,29 +41,22 @@ from pilotage.store.keys import Keys
 from pilotage.tool.approvals import Approvals
 from pilotage.tool.fair_use import fair_use
 from pilotage.tool.gateway import Gateway
-from pilotage.tool.pin import Pins
 from pilotage.tool.redact import Redactor
-from pilotage.tool.registry import Entry, Registry
+from pilotage.tool.registry import Registry
 from pilotage.tool.roots import Roots
 from pilotage.tool.roots import roots as make_roots
 from pilotage.tool.tool import Definition, Tool
 from pilotage.tool.tracing import TracedGateway, Tracing
 from pilotage.tool.tracing import wanted as tracing_wanted
 from pilotage.tools.security_scanner import scanner_tool
-from pilotage.upstream.builtin import Builtins
-from pilotage.upstream.connection import Ways
-from pilotage.upstream.egress import Egress
-from pilotage.upstream.federation import Federation, Mcp, of_settings, settle
-from pilotage.upstream.http_tool import HttpTools
-from pilotage.upstream.offers import Offers
-from pilotage.upstream.registrations import Registrations
-from pilotage.upstream.secrets import Secrets
-from pilotage.upstream.session import Outgoing
-from pilotage.upstream.shown import Shown
+from pilotage.wiring.known_tools import KnownTools
+from pilotage.wiring.step_approvals import StepApprovals
+
+if TYPE_CHECKING:
+    from pilotage.wiring.others import Others
 
 logger = logging.getLogger(__name__)
 FOLLOW_SECONDS = 1.0
-PARK_SECONDS = 10.0
 UPSTREAM_SECONDS = 2.0
 """How long a start waits for upstream servers to be reached; later ones come in when they are."""
 
@@ -85,8 +77,7 @@ class App:
         self.policy = policy.load(settings.roles_file, settings.rules_file)
         self._reload = Reload(self.policy, config.policy_files(settings.home), self._policy_changed)
         self.redactor = Redactor()
-        self.pins = Pins(self.database, self.audit.note)
-        self.registry = Registry(guard=self.pins.guard)
+        self.registry = Registry(guard=self._guard)
         self.approvals = self._approvals()
         self.person_here = False  # a person at a terminal uses this process directly
         self.fair = fair_use(settings, self.database, self.redactor, self.policy.roles)
@@ -100,14 +91,32 @@ class App:
             Settings: settings,
         }
         self.runs = self._runs(settings)
+        self._judges = StepApprovals(self.approvals, self.runs, lambda: self.person_here)
         self.run_access = RunAccess(
             self.runs,
             lambda by, action: self.policy.may(by, action),
             lambda who, why: self.audit.refuse(new_id(), "", who, "run", why),
             self._current,
         )
-        self._join(_tools(self.services) if tools is None else tools)
-        self._take_in()
+        self.services[Runs] = self.runs
+        self.services[RunAccess] = self.run_access
+        self._add(_tools(self.services) if tools is None else tools)
+        self._add(shelf.plugins("pilotage.tools", settings.words("plugins"), Definition).values())
+        if settings.upstreams or registered.any_there(self.database):
+            self.others.load()
+
+    @functools.cached_property
+    def others(self) -> Others:
+        """The side of tools that others own. Made when first asked for: that costs 100 ms of CPU,
+        and a local call most often needs none of it."""
+        from pilotage.wiring.others import Others
+
+        parts = (self.database, self.registry, self.policy, self.audit, self.redactor)
+        return Others(self.settings, *parts)
+
+    def _guard(self, tool: Tool) -> str:
+        """See Pins.guard. Tools of the house are not compared with anything."""
+        return self.others.pins.guard(tool) if tool.owner else ""
 
     def _gateway(self, registry: Registry) -> Gateway:
         parts = (self.policy, self.approvals, self.audit, self.redactor, self.fair)
@@ -128,56 +137,24 @@ class App:
     def _runs(self, settings: Settings) -> Runs:
         timeout = settings.number("mcp.pipeline.timeout")
         terms = Terms(str(self.roots.base), timeout, settings.number("mcp.pipeline.retryCount"))
-        runs = Runs(
+        return Runs(
             self.database,
             settings.home,
             self.gateway.call,
-            Tools(self.registry),
+            KnownTools(self.registry),
             terms,
             self._current,
             self.audit.note,
         )
-        runs.judge = self._judge_step
-        return runs
 
-    def _join(self, tools: Iterable[Definition]) -> None:
-        """Make the engines, then bind each tool to them."""
-        self.services[Runs] = self.runs
-        self.services[RunAccess] = self.run_access
+    def _add(self, tools: Iterable[Definition]) -> None:
+        """Each tool gets the engines that it asks for."""
         for definition in tools:
             self.registry.add(definition.bind(self.services))
 
-    def _take_in(self) -> None:
-        """Plugins that are named, then what others registered: in the registry before anybody is
-        answered."""
-        settings = self.settings
-        self.secrets = Secrets(settings.home / "secrets.yaml", self.redactor)
-        egress = Egress(settings.words("egress.allow"))
-        self.outgoing = Outgoing(egress, authority=settings.authority)
-        self.registrations = Registrations(
-            self.database,
-            self.registry,
-            self.pins,
-            lambda by, action: self.policy.may(by, action),
-            self.audit.note,
-        )
-        self.shown = Shown(self.registry, self.registrations, lambda: self.policy)
-        named = settings.words("plugins")
-        for definition in shelf.plugins("pilotage.tools", named, Definition).values():
-            self.registry.add(definition.bind(self.services))
-        house = dict(self.registry.all)
-        self.registrations.add("builtin", Builtins(lambda name: _tool(house.get(name))))
-        self.registrations.add("http", HttpTools(self.outgoing, self.secrets))
-        self.federation = Federation(Ways(self.outgoing, self.secrets))
-        given = of_settings(settings.upstreams)
-        mcp = Mcp(self.federation, egress, given)
-        self.registrations.add("mcp", mcp)
-        settle(given, mcp, self.registry, self.pins, self.database)
-        self.registrations.load()
-        self.offers = Offers(self.federation)
-
     def _policy_changed(self, event: str, words: Mapping[str, Any]) -> None:
         self.fair.limits.take(self.policy.roles)
+        self.registry.announce()
         self.audit.note(event, self.policy.version, Principal("pilotage", frozenset()), words)
 
     def _current(self, by: Principal) -> Principal:
@@ -211,40 +188,7 @@ class App:
         self, approval: str, by: Principal, verdict: Verdict, reason: str = ""
     ) -> Approval:
         """What a person says to an approval. A step of a pipeline that waits for it goes on."""
-        one = await self.approvals.judge(approval, by, verdict, reason, at_client=self.person_here)
-        if one.run and one.state is not ApprovalState.PENDING:
-            await self._tell_run(one, by, reason)
-        return one
-
-    async def _judge_step(self, approval: str, by: Principal, kind: Kind, reason: str) -> bool:
-        """The same, said to the run."""
-        approves = kind is Kind.APPROVED
-        try:
-            verdict = Verdict.APPROVED if approves else Verdict.REJECTED
-            await self.judge(approval, by, verdict, reason)
-        except Conflict:
-            one = self.approvals.show(approval, by)
-            if not approves:
-                return False
-            if one.state is not ApprovalState.APPROVED:
-                raise
-            await self._tell_run(one, by, reason)
-        return True
-
-    async def _tell_run(self, one: Approval, by: Principal, reason: str) -> None:
-        """Once its step has parked, which it may be about to."""
-        try:
-            async with asyncio.timeout(PARK_SECONDS):
-                while one.step not in (stands := self.runs.show(one.run)[1]).waiting:
-                    if stands.outcome is not None:
-                        return
-                    await asyncio.sleep(0.02)
-            if one.state is ApprovalState.APPROVED:
-                await self.runs.resume(one.run, by, one.step, reason)
-            else:
-                await self.runs.give_up(one.run, by, one.step, reason)
-        except (PilotageError, TimeoutError) as error:
-            logger.warning("run %s was not told of approval %s: %s", one.run, one.id, error)
+        return await self._judges.judge(approval, by, verdict, reason)
 
     @contextlib.asynccontextmanager
     async def following(self) -> AsyncIterator[None]:
@@ -253,29 +197,27 @@ class App:
 
         async def follow() -> None:
             while True:
-                if self.pins.refresh():
-                    self.registry.recheck()
                 self._reload.look()
                 try:
-                    await self.registrations.refresh()
+                    await self.others.refresh()
                 except PilotageError as error:
                     logger.error("registered tools could not be read: %s", error)
                 await asyncio.sleep(FOLLOW_SECONDS)
 
-        await self.federation.start(UPSTREAM_SECONDS)
+        await self.others.federation.start(UPSTREAM_SECONDS)
         task = asyncio.create_task(follow())
         try:
             yield
         finally:
             task.cancel()
-            await self.federation.stop()
+            await self.others.federation.stop()
 
     async def leave(self) -> None:
         """End what runs in this event loop: runs that are driven here, then connections."""
         await self.runs.close()
         await self.fair.attempts.close()
-        await self.federation.stop()
-        await self.outgoing.close()
+        if "others" in vars(self):
+            await self.others.close()
 
     def open_artifact(self, one: Artifact) -> BinaryIO:
         """A file of a run: in the roots, and named by a tool of the house."""
@@ -295,34 +237,6 @@ class App:
             self.tracing.close()
 
 
-class Tools(Mapping[str, Known]):
-    """What pipelines know of the tools that are there now."""
-
-    def __init__(self, registry: Registry) -> None:
-        self._registry = registry
-
-    def __getitem__(self, name: str) -> Known:
-        entries = self._registry.entries
-        if name not in entries:
-            raise KeyError(name)
-        tool, arguments = entries[name].tool, entries[name].arguments
-        return Known(
-            tool.idempotent,
-            tool.timeout,
-            lambda given: [Wrong(*one) for one in arguments.problems(given)],
-        )
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(sorted(self._registry.entries))
-
-    def __len__(self) -> int:
-        return len(self._registry.entries)
-
-
-def _tool(entry: Entry | None) -> Tool | None:
-    return None if entry is None else entry.tool
-
-
 def _scans(settings: Settings) -> Scans:
     scanners = shelf.parts("pilotage.scanners", Scanner)
     environments = Environments(settings.cache, settings.programs)
@@ -340,13 +254,15 @@ def _tools(services: Mapping[type, object]) -> Iterator[Definition]:
 
 
 @contextlib.contextmanager
-def tools_here(settings: Settings) -> Iterator[Tools]:
+def tools_here(settings: Settings) -> Iterator[KnownTools]:
     """The tools that a process with these settings has, without touching its state."""
     with tempfile.TemporaryDirectory(prefix="pilotage-") as home:
         app = App(replace(settings, home=Path(home)), make_roots())
         try:
-            app.registrations.borrow(registered.peek(settings.home / "pilotage.db"))
-            yield Tools(app.registry)
+            there = registered.peek(settings.home / "pilotage.db")
+            if there:
+                app.others.registrations.borrow(there)
+            yield KnownTools(app.registry)
         finally:
             app.close()
 

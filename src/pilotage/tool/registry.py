@@ -134,6 +134,11 @@ class Registry:
             }
         )
 
+    def announce(self) -> None:
+        """Tell who listens: the tools are the same, but what callers may see of them is not."""
+        for listener in self._listeners:
+            listener()
+
     def _guarded(self, entry: Entry) -> Entry:
         why = self._guard(entry.tool)
         state, why = (State.QUARANTINED, why) if why else entry.wanted
@@ -154,5 +159,4 @@ class Registry:
     def _swap(self, entries: dict[str, Entry]) -> None:
         ready = {k: v for k, v in entries.items() if v.state is State.READY}
         self._all, self._ready = MappingProxyType(entries), MappingProxyType(ready)
-        for listener in self._listeners:
-            listener()
+        self.announce()
