@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import sys
-import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -111,21 +110,6 @@ async def house(home: Path, settings: str = "", roles: str = "") -> AsyncIterato
             yield one
     finally:
         app.close()
-
-
-def jumping(file: Path) -> None:
-    """From now on the clock is off by the seconds in `file`, for everything in this process that
-    asks what time it is. What never goes back (monotonic) is not touched, as on any machine."""
-    real, real_ns = time.time, time.time_ns
-
-    def off() -> float:
-        try:
-            return float(file.read_text("utf-8"))
-        except (OSError, ValueError):
-            return 0.0
-
-    time.time = lambda: real() + off()
-    time.time_ns = lambda: real_ns() + int(off() * 1e9)
 
 
 def main() -> None:

@@ -207,11 +207,13 @@ async def test_an_answer_that_is_not_kept_is_not_run_again(tmp_path: Path) -> No
 
 
 @contextmanager
-def program(home: Path, **env: str) -> Iterator[tuple[subprocess.Popen[str], str]]:
+def program(
+    home: Path, module: str = "server.fair_tools", **env: str
+) -> Iterator[tuple[subprocess.Popen[str], str]]:
     """A server of the tools of fair use in a process of its own, and its address."""
     here = str(Path(__file__).parent.parent)
     given = {**os.environ, "PILOTAGE_HOME": str(home), "PYTHONPATH": here, **env}
-    command = [sys.executable, "-m", "server.fair_tools"]
+    command = [sys.executable, "-m", module]
     with subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=given
     ) as process:

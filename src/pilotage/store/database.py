@@ -30,6 +30,7 @@ logger = logging.getLogger(__name__)
 
 LAZY_SECONDS = 0.05
 OPEN_SECONDS = 30.0
+READ_MILLISECONDS = 1_000
 QUEUE_LIMIT = 20_000
 GROUP_LIMIT = 1_000
 
@@ -122,16 +123,25 @@ class Database:
         return future.result()
 
     def read(self, query: str, *values: Any) -> list[sqlite3.Row]:
-        """Rows of one query, seeing all that was committed before."""
-        connection = getattr(self._readers, "connection", None)
-        if connection is None:
-            connection = self._connect()
-            connection.execute("PRAGMA query_only=ON")
-            connection.row_factory = sqlite3.Row
-            self._readers.connection = connection
-            self._opened.append(connection)
-        rows: list[sqlite3.Row] = connection.execute(query, values).fetchall()
-        return rows
+        """Rows of one query, seeing all that was committed before. Unavailable where the file
+        cannot be read."""
+        try:
+            return self._reader().execute(query, values).fetchall()
+        except sqlite3.OperationalError as error:
+            raise Unavailable(f"{self.path} could not be read: {error}", "try again") from error
+
+    def _reader(self) -> sqlite3.Connection:
+        """The connection of this thread. It waits for nobody long: an event loop stands still
+        meanwhile."""
+        found: sqlite3.Connection | None = getattr(self._readers, "connection", None)
+        if found is None:
+            found = self._connect()
+            found.execute("PRAGMA query_only=ON")
+            found.execute(f"PRAGMA busy_timeout={READ_MILLISECONDS}")
+            found.row_factory = sqlite3.Row
+            self._readers.connection = found
+            self._opened.append(found)
+        return found
 
     @property
     def waiting(self) -> int:

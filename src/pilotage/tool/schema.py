@@ -13,7 +13,7 @@ from pilotage.domain.text import visible
 from pilotage.tool.complexity import bounded, depth
 
 MOST, NAMED = 1_000, 50
-"""Arguments of one call, and how many of those that are not known are named: finding out what may be
+"""Arguments of one call, and how many that are not known are named: finding out what may be
 meant by a name takes time."""
 PATTERN_BYTES = 1 << 20
 """What one compiled pattern of others may take."""
