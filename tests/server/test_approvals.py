@@ -223,8 +223,12 @@ async def test_no_one_can_ask_without_end(site: Site, monkeypatch: pytest.Monkey
 
 
 @pytest.mark.parametrize("accept", ["application/json", "text/event-stream"])
-async def test_a_caller_can_wait_for_the_person(site: Site, accept: str) -> None:
+@pytest.mark.parametrize("more", [{}, {"Idempotency-Key": "once"}])
+async def test_a_caller_can_wait_for_the_person(
+    site: Site, accept: str, more: dict[str, str]
+) -> None:
     headers = {"Authorization": f"Bearer {site.asker}", "Prefer": "wait=60", "Accept": accept}
+    headers |= more
     url = site.house.url + "/api/v2/tools/call/demolish"
 
     async def patient() -> str:

@@ -110,10 +110,11 @@ async def test_a_role_that_does_not_manage_it_is_not_asked(site: Site, mode: str
     assert (said.is_error, asked, site.ran) == (True, [], [])
 
 
-async def test_a_forged_state_speaks_for_nobody_else(site: Site) -> None:
+@pytest.mark.parametrize("role", ["admin", "operator"])
+async def test_a_forged_state_speaks_for_nobody_else(site: Site, role: str) -> None:
     own(site.house)
     id = await site.asked()
-    other = site.house.key("admin", name="other")
+    other = site.house.key(role, name="other")
     params = {
         "name": "demolish",
         "arguments": {"target": "all"},
@@ -137,3 +138,12 @@ async def test_a_forged_state_speaks_for_nobody_else(site: Site) -> None:
     assert site.ran == []
     shown = (await site.get(f"/api/v2/approvals/{id}", site.asker))[1]
     assert (shown["state"], shown["votes"]) == ("pending", [])
+
+
+async def test_a_state_that_was_made_up_names_no_approval(site: Site) -> None:
+    async with connected(site.house, site.house.key("admin"), "2026-07-28") as client:
+        said = await client.session.call_tool(
+            "demolish", {"target": "all"}, request_state="pilotage.approval:01ABC"
+        )
+    assert isinstance(said, types.CallToolResult)
+    assert "there is no approval 01ABC" in text(said)

@@ -17,7 +17,7 @@ from mcp import MCPError
 from pilotage.app import App
 from pilotage.domain.approval import Approval, ApprovalState, Verdict
 from pilotage.domain.call import ToolCall
-from pilotage.domain.errors import NeedsApproval, PilotageError
+from pilotage.domain.errors import NeedsApproval, NotFound, PilotageError
 from pilotage.domain.text import visible
 from pilotage.server.described import META
 from pilotage.server.relay import Context, is_modern
@@ -93,9 +93,13 @@ async def ask(app: App, context: Context, call: ToolCall, waits: NeedsApproval) 
 
 async def _judge(app: App, id: str, call: ToolCall, action: Any, content: Any) -> bool:
     """What the person at the client said, of its own call alone. False: nothing."""
-    one = app.approvals.show(id, call.by)
-    mine = one.principal == call.by.name and app.approvals.may_at_client(call.by)
-    if not mine or one.state is not ApprovalState.PENDING or action not in ("accept", "decline"):
+    try:
+        one = app.approvals.show(id, call.by)
+    except NotFound:
+        return False
+    mine = one.principal == call.by.name and not one.run
+    open_ = one.state is ApprovalState.PENDING and action in ("accept", "decline")
+    if not (mine and open_ and app.approvals.may_at_client(call.by)):
         return False
     agrees = action == "accept" and isinstance(content, Mapping) and content.get("approve") is True
     verdict = Verdict.APPROVED if agrees else Verdict.REJECTED
