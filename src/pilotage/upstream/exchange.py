@@ -71,13 +71,21 @@ class Http:
     ) -> tuple[wire.Message | None, Mapping[str, str]]:
         """The answer, and the headers of HTTP; None: it was taken (202). Raises Lost, Refused,
         TooMuch, Busy, and Broken where a stream ended without an answer."""
-        async with self._open("POST", headers, body) as answer:
-            if answer.status == 202:
-                return None, answer.headers
-            if answer.content_type == "text/event-stream" and answer.status == 200:
-                return await self._answer(answer, taken), answer.headers
-            raw = await self._whole(answer)
-            return self._judged(answer, raw), answer.headers
+        given = {**self._headers, **headers}
+        try:
+            async with self._outgoing.request(
+                "POST", self._url, headers=given, data=body
+            ) as answer:
+                if answer.status == 202:
+                    return None, answer.headers
+                if answer.status == 200 and answer.content_type == "text/event-stream":
+                    return await self._answer(answer, taken), answer.headers
+                raw = await self._whole(answer)
+                return self._judged(answer, raw), answer.headers
+        except wire.Lost:
+            raise
+        except Unavailable as error:
+            raise wire.Lost(f"{self.who}: {error.what}", error.hint) from None
 
     async def resume(self, headers: Mapping[str, str], taken: Taken | None) -> wire.Message:
         """The rest of a stream that was broken off; `headers` has Last-Event-ID."""

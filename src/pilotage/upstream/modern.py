@@ -9,11 +9,13 @@ from collections.abc import Mapping
 from typing import Any
 
 from pilotage.domain import trace
-from pilotage.domain.call import silent
+from pilotage.domain.call import Peer, silent
 from pilotage.upstream import wire
 from pilotage.upstream.exchange import Broken, Http
 from pilotage.upstream.link import NOBODY, Heard, Offer, Relay, Wanted, params_of
 
+REMEMBERED = 256
+id_of = id  # `id` is what JSON-RPC calls its numbers here
 _NAMED = {"tools/call": "name", "prompts/get": "name", "resources/read": "uri"}
 _SAFE = re.compile(r"[\x20-\x7E]*")
 
@@ -26,6 +28,7 @@ class Modern:
     def __init__(self, http: Http) -> None:
         self._http = http
         self._ids = itertools.count(1)
+        self._metas: dict[int, tuple[Peer, dict[str, Any]]] = {}
 
     async def open(self) -> Offer:
         """Ask what the server is. RpcError or Refused: it does not speak this era."""
@@ -45,9 +48,8 @@ class Modern:
     async def ask(self, method: str, params: Mapping[str, Any], relay: Relay) -> bytes:
         """One exchange. Cancelling closes its connection, which is how this era cancels."""
         id = next(self._ids)
-        body = wire.encode(
-            {"jsonrpc": "2.0", "id": id, "method": method, "params": _params(id, params, relay)}
-        )
+        sent = {**params, "_meta": self._meta(id, relay)}
+        body = wire.encode({"jsonrpc": "2.0", "id": id, "method": method, "params": sent})
         headers = {**_headers(method, params), **relay.headers}
         try:
             answer, _ = await self._http.post(
@@ -58,6 +60,18 @@ class Modern:
         if answer is None:
             raise wire.Lost(f"{self._http.who} broke off before its answer")
         return wire.result(self._http.who, answer)
+
+    def _meta(self, id: int, relay: Relay) -> dict[str, Any]:
+        """The envelope. Clients send the same again and again, so the last ones are remembered."""
+        peer = relay.peer
+        if peer is None or relay.report is not silent:
+            return _envelope(id, relay)
+        known = self._metas.get(id_of(peer))
+        if known is None or known[0] is not peer:
+            if len(self._metas) >= REMEMBERED:
+                self._metas.clear()
+            known = self._metas[id_of(peer)] = (peer, _envelope(id, relay))
+        return known[1]
 
     async def listen(self, wanted: Wanted, heard: Heard) -> None:
         """subscriptions/listen, whose response is the stream."""
@@ -70,7 +84,7 @@ class Modern:
         if wanted.uris:
             notifications["resourceSubscriptions"] = sorted(wanted.uris)  # type: ignore[assignment]
         id, method = f"listen-{next(self._ids)}", "subscriptions/listen"
-        params = _params(id, {"notifications": notifications}, NOBODY)
+        params = {"notifications": notifications, "_meta": _envelope(id, NOBODY)}
         body = wire.encode({"jsonrpc": "2.0", "id": id, "method": method, "params": params})
         stream = await self._http.listen("POST", _headers(method, {}), body)
         try:
@@ -87,8 +101,8 @@ class Modern:
         """There is nothing to close: connections are the pool's."""
 
 
-def _params(id: int | str, params: Mapping[str, Any], relay: Relay) -> dict[str, Any]:
-    """The params with the envelope of this era: who asks is us, able to do what the client is."""
+def _envelope(id: int | str, relay: Relay) -> dict[str, Any]:
+    """What this era has in `_meta`: who asks is us, able to do what the client is."""
     meta = wire.travelling(relay.peer.meta) if relay.peer is not None else {}
     trace.carry(meta)
     meta[wire.VERSION_KEY] = wire.MODERN
@@ -96,7 +110,7 @@ def _params(id: int | str, params: Mapping[str, Any], relay: Relay) -> dict[str,
     meta[wire.CAPABILITIES_KEY] = relay.capabilities
     if relay.report is not silent:
         meta["progressToken"] = id
-    return {**params, "_meta": meta}
+    return meta
 
 
 def _headers(method: str, params: Mapping[str, Any]) -> dict[str, str]:

@@ -87,7 +87,6 @@ class Outgoing:
         if timeout is not None:
             given["timeout"] = timeout
         checked = self.egress.check_url(url)
-        where = str(checked.origin())
         try:
             answer = await self._follow(method, checked, given)
             try:
@@ -95,8 +94,9 @@ class Outgoing:
             finally:
                 answer.release()
         except aiohttp.ClientError as error:
-            raise _unreachable(where, error) from None
+            raise _unreachable(str(checked.origin()), error) from None
         except TimeoutError:
+            where = checked.origin()
             raise Unavailable(f"{where} did not answer in time", "try again later") from None
 
     async def _follow(self, method: str, url: URL, given: dict[str, Any]) -> aiohttp.ClientResponse:
