@@ -8,13 +8,15 @@ So is each answer but a plain success: the call has run by then, and the SDK is 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Iterator
 from typing import Any, Literal
 
 import mcp_types as types
 import msgspec
 from mcp.shared.inbound import X_MCP_HEADER_KEY, decode_header_value
 from mcp_types import methods
+from prometheus_client.core import CounterMetricFamily, Metric
+from prometheus_client.registry import Collector
 
 from pilotage.domain.call import Outcome, Peer, Principal, ToolCall, ToolResult
 from pilotage.domain.ids import new_id
@@ -73,7 +75,8 @@ _request = msgspec.json.Decoder(_Request).decode
 
 
 class Fast:
-    """Stands in front of `protocol` for POST /mcp. `answered` counts the calls that it answered."""
+    """Stands in front of `protocol` for POST /mcp. `called` counts the calls that it made,
+    `answered` those of them whose answer it worded itself."""
 
     def __init__(
         self,
@@ -91,7 +94,7 @@ class Fast:
         self._metas: set[bytes] = set()
         self._peers: dict[bytes, Peer] = {}
         self._names: dict[str, tuple[Entry, bytes | None]] = {}
-        self.answered = 0
+        self.called = self.answered = 0
 
     async def serve(
         self, scope: Scope, head: Head, by: Principal, receive: Receive, send: Send
@@ -110,6 +113,7 @@ class Fast:
             return
         call = ToolCall(new_id(), asked[1], asked[2], by, "mcp", peer=asked[3])
         running = self._gateway.call(call)
+        self.called += 1
         done: ToolResult | Exception
         try:
             wants = running.send(None)
@@ -311,7 +315,25 @@ class _Waiting(Watch):
         self.kind, self.beat = b"text/event-stream", b": ping\r\n\r\n"
 
     async def finish(self, content: bytes) -> None:
-        await self._write(b"event: message\r\ndata: " + content + b"\r\n\r\n", more=False)
+        line = content.replace(b"\n", b" ").replace(b"\r", b" ")  # of another server, maybe
+        await self._write(b"event: message\r\ndata: " + line + b"\r\n\r\n", more=False)
+
+
+class FastCalls(Collector):
+    """How many calls took the fast path, for Prometheus."""
+
+    def __init__(self, fast: Fast) -> None:
+        self._fast = fast
+
+    def collect(self) -> Iterator[Metric]:
+        made = CounterMetricFamily(
+            "pilotage_mcp_fast_calls",
+            "MCP calls that did not go through the SDK, by who worded the answer",
+            labels=("worded",),
+        )
+        made.add_metric(("fast",), self._fast.answered)
+        made.add_metric(("sdk",), self._fast.called - self._fast.answered)
+        yield made
 
 
 async def _never() -> Any:

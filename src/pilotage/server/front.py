@@ -13,7 +13,7 @@ from pilotage.server import management
 from pilotage.server.access import Access
 from pilotage.server.asked import NAME, REQUEST, Asked
 from pilotage.server.calls import PREFIX, Calls
-from pilotage.server.fast import Fast
+from pilotage.server.fast import Fast, FastCalls
 from pilotage.server.gauges import Gauges
 from pilotage.server.http import (
     BY,
@@ -59,6 +59,7 @@ class Front:
         self._logged = logging.getLogger("pilotage.access").isEnabledFor(logging.DEBUG)
         self._management = management.make(app, self.metrics, lambda: self.stopping)
         self.metrics.add(Gauges(app, self._streams))
+        self.metrics.add(FastCalls(self.fast))
         self._end = asyncio.Event()
         self._ended = asyncio.Event()
 

@@ -7,8 +7,10 @@ fails.
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
+import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -98,6 +100,15 @@ def results(
     return {one: run(suite, address, one, out("conformance")) for one in SCENARIOS}
 
 
+def fast_calls(address: str) -> float:
+    """How many calls took the fast path."""
+    where = address.removesuffix("/mcp") + "/metrics"
+    with urllib.request.urlopen(where) as answer:
+        text = answer.read().decode()
+    found = re.findall(r"pilotage_mcp_fast_calls_total\S+ (\S+)", text)
+    return sum(map(float, found))
+
+
 @pytest.mark.parametrize(
     ("revision", "scenario"),
     [(revision, name) for revision, names in SCENARIOS.items() for name in names],
@@ -109,3 +120,11 @@ def test_the_scenario_ran_and_passed(
     for name in NOT_OURS.keys() & failed.keys():
         assert failed.pop(name).startswith("Not testable"), name
     assert failed == {}
+
+
+def test_the_calls_of_2026_07_28_took_the_fast_path(
+    results: dict[str, Results], address: str
+) -> None:
+    assert results
+    plain = [name for name in TOOLS if name != "tools-call-with-progress"]
+    assert fast_calls(address) >= len(plain)
