@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import sys
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import pytest
 from pilotage import config
 from pilotage.app import App, local_principal
 from pilotage.domain.errors import PilotageError
+from pilotage.tool.registry import State
 from pilotage.tool.roots import roots
 
 TOOL = '''
@@ -78,6 +80,26 @@ async def test_a_tool_of_a_plugin_is_a_tool_of_the_house(tmp_path: Path, install
     try:
         result = await made.call("mirror", {"text": "abc"}, local_principal(), "cli")
         assert result.value == {"said": "cba"}
+    finally:
+        made.close()
+
+
+def test_a_newer_version_that_says_something_else_waits(tmp_path: Path, installed: Path) -> None:
+    text = TOOL.format(name="mirror")
+    install(installed, "plugin_h", text, "h = plugin_h")
+    assert names(tmp_path, "h") == ["mirror"]
+    sys.modules.pop("plugin_h")
+    importlib.invalidate_caches()
+    (installed / "plugin_h.py").write_text(text.replace("backwards.", "backwards, and keep it."))
+    made = app(tmp_path, "h")
+    try:
+        entry = made.registry.all["mirror"]
+        assert entry.state is State.QUARANTINED
+        assert "its description and title changed since settings" in entry.why
+        pins = made.others.pins
+        pins.approve("mirror", pins.look("mirror").seen, local_principal())
+        made.registry.recheck()
+        assert made.registry.all["mirror"].state is State.READY
     finally:
         made.close()
 

@@ -10,7 +10,7 @@ import logging
 import os
 import tempfile
 import time
-from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
+from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
@@ -101,7 +101,7 @@ class App:
         self.services[Runs] = self.runs
         self.services[RunAccess] = self.run_access
         self._add(_tools(self.services) if tools is None else tools)
-        self._add(shelf.plugins("pilotage.tools", settings.words("plugins"), Definition).values())
+        self._add_plugins(settings.words("plugins"))
         if settings.upstreams or registered.any_there(self.database):
             self.others.load()
 
@@ -151,6 +151,14 @@ class App:
         """Each tool gets the engines that it asks for."""
         for definition in tools:
             self.registry.add(definition.bind(self.services))
+
+    def _add_plugins(self, names: Sequence[str]) -> None:
+        """Tools of other packages are pinned as those of other servers are: see tool/pin.py."""
+        found = shelf.plugins("pilotage.tools", names, Definition)
+        for name in names if found else ():
+            here = shelf.plugins("pilotage.tools", (name,), Definition)
+            mine = [found.pop(one) for one in here if one in found]
+            self.others.plug(name, [one.bind(self.services) for one in mine])
 
     def _policy_changed(self, event: str, words: Mapping[str, Any]) -> None:
         self.fair.limits.take(self.policy.roles)
