@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -10,7 +11,7 @@ from typing import Any
 
 from pilotage.audit.checkpoint import Checkpoints
 from pilotage.audit.log import AuditLog
-from pilotage.domain.call import Peer, Principal, Report, ToolCall, ToolResult, silent
+from pilotage.domain.call import Outcome, Peer, Principal, Report, ToolCall, ToolResult, silent
 from pilotage.domain.ids import new_id
 from pilotage.store.database import Database
 from pilotage.tool.pin import Pins
@@ -39,7 +40,11 @@ class Parts:
     ) -> ToolResult:
         entry = self.registry.find(name)
         call = ToolCall(new_id(), name, arguments, ME, "rest", peer=peer)
-        return await entry.tool.run(call, report)
+        try:
+            async with asyncio.timeout(entry.tool.timeout):
+                return await entry.tool.run(call, report)
+        except TimeoutError:
+            return ToolResult(Outcome.TIMED_OUT)
 
     def state(self, name: str) -> State:
         return self.registry.all[name].state

@@ -126,7 +126,7 @@ def _tool(
         raw.get("outputSchema"),
         runner(found),
         idempotent=upstream.trusted and annotations.get("idempotentHint") is True,
-        timeout=upstream.timeout + 5,
+        timeout=upstream.timeout,
         owner=upstream.owner,
         annotations=annotations or None,
         target=f"{upstream.where}#{found.name}",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import time
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -86,17 +87,18 @@ class Connection:
 
     async def ask(self, method: str, params: Mapping[str, Any], relay: Relay) -> bytes:
         """One request of a caller's. Raises Unavailable at once where the server is down, Busy
-        where too many wait, TimeoutError after the upstream's own timeout."""
+        where too many wait. Whoever waits gives up by cancelling, as the gateway does after the
+        tool's timeout; when that took as long, the server is asked whether it is there at all."""
         if self.breaker.why or self._link is None:
             raise Unavailable(f"{self.who} is down: {self.breaker.why or 'not reached yet'}")
         if self._slots.locked() and self._waiting >= self.upstream.parallel:
             raise Busy(f"{self.who} has {self.upstream.parallel} calls, and as many wait")
-        deadline = asyncio.timeout(self.upstream.timeout)
+        began = time.monotonic()
         try:
-            async with deadline:
-                return await self._within(method, params, relay)
-        except TimeoutError:
-            self._suspect()
+            return await self._within(method, params, relay)
+        except asyncio.CancelledError:
+            if time.monotonic() - began >= self.upstream.timeout * 0.9:
+                self._suspect()
             raise
         except wire.Lost as error:
             self._failed(error.what)
@@ -123,10 +125,11 @@ class Connection:
         """The link for this caller. A server of 2026-07-28 asks nothing in mid-call, so a client of
         the eras before that can be asked goes by a handshake, where the server still has one."""
         assert self._link is not None
-        peer, main, abilities = relay.peer, self._link, frozenset(relay.capabilities)
-        if peer is None or peer.modern or peer.ask is None or not abilities:
+        peer, main = relay.peer, self._link
+        if peer is None or peer.modern or peer.ask is None or self._modern_only:
             return main
-        if self._modern_only:
+        abilities = frozenset(relay.capabilities)
+        if not abilities:
             return main
         link = self._classic.get(abilities)
         if link is None:

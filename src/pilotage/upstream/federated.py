@@ -59,9 +59,6 @@ def runner(connection: Asks, found: Found) -> Runner:
                 raw = await connection.ask("tools/call", params, relay)
             except wire.RpcError as error:
                 return passes(error)
-            except TimeoutError:
-                why = f"{call.tool} did not answer in time"
-                return ToolResult(Outcome.TIMED_OUT, error=why)
             result = _read(call.tool, raw)
             if result.resultType != _ASKS or not puts(peer):
                 return _judged(call.tool, found, raw, result, peer)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import functools
 import itertools
 import re
 from collections.abc import Mapping
@@ -121,6 +122,7 @@ def _headers(method: str, params: Mapping[str, Any]) -> dict[str, str]:
     return headers
 
 
+@functools.lru_cache(1024)
 def header_value(text: str) -> str:
     """A text as a header has it: as it is where that is safe, else in base64 (spec 2026-07-28,
     transports, "Mcp-Name")."""

@@ -80,7 +80,7 @@ class Offers:
         if entry is None or entry.tool.target != f"{id(connection)}":
             text = f"The {offer} of {upstream.name}."
             schema = {"type": "object"}
-            run, timeout = _runner(connection), upstream.timeout + 5
+            run, timeout = _runner(connection), upstream.timeout
             self.registry.put(
                 Tool(
                     name,
