@@ -11,6 +11,8 @@ from typing import Any
 
 import pytest
 from bench.screening import FALSE_POSITIVES, RECALL, Half, measure
+from hypothesis import given
+from hypothesis import strategies as st
 
 from pilotage.tool.screening import THRESHOLD, Screened, screen
 
@@ -110,3 +112,17 @@ def test_recall_and_false_positives_hold_their_floor(half: Half) -> None:
     assert poisoned.total + benign.total >= 300
     assert poisoned.share >= RECALL[half]
     assert benign.share <= FALSE_POSITIVES
+
+
+json_texts = st.text(max_size=60)
+json_values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | json_texts,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(json_texts, inner, max_size=3),
+    max_leaves=8,
+)
+
+
+@given(st.dictionaries(json_texts, json_values, max_size=3), json_values, json_texts)
+def test_whatever_a_server_says_is_judged(schema: Any, annotations: Any, text: str) -> None:
+    found = said(inputSchema={"properties": schema}, annotations=annotations, description=text)
+    assert found.score >= 0
