@@ -11,9 +11,12 @@ import importlib.metadata
 import pkgutil
 from collections.abc import Iterable
 from types import ModuleType
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from pilotage.domain.errors import PilotageError
+
+if TYPE_CHECKING:
+    import importlib.metadata
 
 Part = TypeVar("Part")
 
