@@ -30,7 +30,7 @@ async def test_over_the_wire_no_tool_is_registered_that_calls_the_inside(house: 
         status, said, _ = await put(house, "t", admin, ticket(url.rstrip("/")))
         assert (status, said["success"]) in ((400, False), (403, False)), url
         assert said["error"]
-    assert house.app.registrations.list() == []
+    assert house.app.others.registrations.list() == []
 
 
 async def test_over_the_wire_a_tool_whose_name_flips_or_redirects_gets_nowhere(
@@ -43,14 +43,14 @@ async def test_over_the_wire_a_tool_whose_name_flips_or_redirects_gets_nowhere(
     async def resolve(name: str, port: int) -> list[str]:
         return list(now)
 
-    house.app.outgoing._resolve = resolve
+    house.app.others.outgoing._resolve = resolve
     async with echoing() as echo, echoing() as other:
         door = f"http://door.example:{echo.port}"
         assert (await put(house, "t", admin, ticket(door)))[0] == 201
         assert (await put(house, "u", admin, ticket("https://flip.example")))[0] == 201
         status, said = await call(house, "t", admin, id=1)
         assert (status, said["success"], len(echo.seen)) == (200, True, 1)
-        await house.app.outgoing.close()
+        await house.app.others.outgoing.close()
         now[:] = ["169.254.169.254"]
         status, said = await call(house, "t", admin, id=1)
         assert (status, said["outcome"]) == (200, "denied")

@@ -346,7 +346,7 @@ async def test_what_cannot_be_registered_says_why(
     )
     assert (got, said["success"]) == (status, False)
     assert said["error"]
-    assert house.app.registrations.list() == []
+    assert house.app.others.registrations.list() == []
 
 
 async def test_the_change_and_its_audit_row_are_on_disk_together(house: House) -> None:
@@ -356,7 +356,7 @@ async def test_the_change_and_its_audit_row_are_on_disk_together(house: House) -
     def broken(*_: Any, **__: Any) -> None:
         raise RuntimeError("the audit is full")
 
-    house.app.registrations._record = broken
+    house.app.others.registrations._record = broken
     assert (await put(house, "ticket", admin, ticket("https://a.example")))[0] == 500
     assert (await ask(house, "GET", f"{TOOLS_AT}/ticket", admin))[0] == 404
     assert house.app.database.read("SELECT * FROM registration") == []

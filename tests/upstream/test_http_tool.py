@@ -56,7 +56,7 @@ TEXT, NUMBER = {"type": "string"}, {"type": "integer"}
 
 async def put(app: App, **definition: Any) -> None:
     whole = {"method": "GET", "input_schema": schema(), **definition}
-    await app.registrations.put("t", Wanted("http", whole), ME)
+    await app.others.registrations.put("t", Wanted("http", whole), ME)
 
 
 async def call(app: App, **arguments: Any) -> ToolResult:
@@ -290,7 +290,7 @@ async def test_a_definition_that_cannot_be_used_is_refused_before_it_is_kept(
         await put(app, **{"url": "https://a.example/t", **change})
     assert why in caught.value.what
     assert GITHUB not in caught.value.what + caught.value.hint
-    assert app.registrations.list() == []
+    assert app.others.registrations.list() == []
 
 
 JSON = st.recursive(
@@ -321,7 +321,7 @@ FIELDS = {
 def test_whatever_is_declared_is_taken_or_refused_in_words(
     app: App, definition: dict[str, Any]
 ) -> None:
-    binder = app.registrations._binders["http"]
+    binder = app.others.registrations._binders["http"]
     try:
         kept = binder.check("t", definition)
     except (BadInput, Denied):
@@ -341,11 +341,11 @@ async def test_a_definition_that_no_longer_binds_stops_nothing_and_says_why(
     app.close()
     again = App(config.read(environment=environment), roots(tmp_path), TOOLS)
     try:
-        state, why, tools = again.registrations.stands("t")
+        state, why, tools = again.others.registrations.stands("t")
         assert (state, why, tools) == ("unavailable", "there is no kind 'pigeon' of tools here", [])
         with pytest.raises(PilotageError):
             again.registry.find("t")
-        await again.registrations.remove("t", ME)
+        await again.others.registrations.remove("t", ME)
     finally:
         await again.leave()
         again.close()

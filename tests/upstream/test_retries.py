@@ -52,7 +52,7 @@ async def asked(home: Path, port: int, method: str, times: int, **more: Any) -> 
     try:
         url = f"http://127.0.0.1:{port}/"
         whole = {"method": method, "url": url, "input_schema": {"type": "object"}, **more}
-        await app.registrations.put("t", Wanted("http", whole), ME)
+        await app.others.registrations.put("t", Wanted("http", whole), ME)
         return [await app.call("t", {}, ME, "rest") for _ in range(times)]
     finally:
         await app.leave()

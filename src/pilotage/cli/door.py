@@ -53,7 +53,7 @@ class Door:
             query = {} if owner is None else {"owner": owner}
             return list((await self.client.get("/api/v2/tools", **query))["tools"])
         assert self.app is not None
-        views = self.app.shown.all(local_principal(), owner)
+        views = self.app.others.shown.all(local_principal(), owner)
         return [msgspec.to_builtins(view) for view in views]
 
     async def tool(self, name: str) -> dict[str, Any]:
@@ -61,7 +61,7 @@ class Door:
         if self.client is not None:
             return await self.client.get(f"/api/v2/tools/{quote(name, safe='')}")
         assert self.app is not None
-        view: dict[str, Any] = msgspec.to_builtins(self.app.shown.one(name, local_principal()))
+        view: dict[str, Any] = msgspec.to_builtins(self.app.others.shown.one(name, local_principal()))
         return view
 
 

@@ -99,7 +99,7 @@ async def _put(door: Door, arguments: argparse.Namespace, wish: Wanted) -> int:
         headers = {"If-Match": f'"{tag}"'} if tag else {}
         view = await door.client.send("PUT", _path(name), msgspec.to_builtins(wish), headers)
     else:
-        await _app(door).registrations.put(name, wish, local_principal(), If(tag))
+        await _app(door).others.registrations.put(name, wish, local_principal(), If(tag))
         view = await door.tool(name)
     why = f": {visible(view['why'])}" if view["why"] else ""
     print(f"{visible(name)} is {view['state']}{why}")
@@ -122,7 +122,7 @@ async def _act(door: Door, arguments: argparse.Namespace) -> None:
         method, path = ("DELETE", "") if what == "remove" else ("POST", f"/{what}")
         await door.client.send(method, _path(name) + path, None, headers, **whose)
         return
-    registrations, by = _app(door).registrations, local_principal()
+    registrations, by = _app(door).others.registrations, local_principal()
     if what == "remove":
         await registrations.remove(name, by, owner, If(tag))
     else:

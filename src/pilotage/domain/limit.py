@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 
 from pilotage.domain.errors import BadInput
+from pilotage.domain.pattern import pattern
 
-_RATE = re.compile(r"(\d{1,9})\s*/\s*(\d{1,5})?\s*([a-z]+)")
+_RATE = pattern(r"(\d{1,9})\s*/\s*(\d{1,5})?\s*([a-z]+)")
 _SECONDS = {
     **dict.fromkeys(("s", "sec", "second", "seconds"), 1),
     **dict.fromkeys(("m", "min", "minute", "minutes"), 60),

@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import hashlib
 import json
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from pilotage.domain.errors import BadInput
+from pilotage.domain.pattern import pattern
 
 NAME_LIMIT = 45
 OWNER_LIMIT = 250
 RESERVED = frozenset(("call", "call_tool", "search_tools"))
 """Words that stand where a tool's name does in the paths of the management API."""
-_NAME = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9_.-]{0,43}[A-Za-z0-9])?")
-_GENERATION = re.compile(r"(?P<holder>.+/.+)/(?P<number>[0-9]{1,18})")
+_NAME = pattern(r"[A-Za-z0-9](?:[A-Za-z0-9_.-]{0,43}[A-Za-z0-9])?")
+_GENERATION = pattern(r"(?P<holder>.+/.+)/(?P<number>[0-9]{1,18})")
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,14 +17,15 @@ from typing import Any
 
 from pilotage.domain.call import Effect, Principal, ToolCall
 from pilotage.domain.errors import BadInput
+from pilotage.domain.pattern import pattern
 from pilotage.policy.roles import MOST, quoted
 
 ACTIONS = ("call", "ask")
 ANNOTATIONS = ("id", "why", "approvals")
 _TYPES = ("Principal", "Role", "Tool", "Action")
-_RESERVED = re.compile(r"role\.|default$|key\.|policy\.")
-_PIECE = re.compile(r'//[^\n]*|"(?:[^"\\]|\\.)*"|;|[^;"/]+|.', re.DOTALL)
-_BROKEN = re.compile(r"error while evaluating policy `(policy\d+)`: (.*)", re.DOTALL)
+_RESERVED = pattern(r"role\.|default$|key\.|policy\.")
+_PIECE = pattern(r'//[^\n]*|"(?:[^"\\]|\\.)*"|;|[^;"/]+|.', re.DOTALL)
+_BROKEN = pattern(r"error while evaluating policy `(policy\d+)`: (.*)", re.DOTALL)
 _ESCAPES = ("__entity", "__extn", "__expr")
 _LONG = 2**63
 

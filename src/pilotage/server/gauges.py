@@ -83,7 +83,7 @@ class Gauges(Collector):
         upstreams = _gauge(
             "pilotage_upstream", "How an upstream server stands", ("upstream", "state")
         )
-        for standing in self._app.federation.standings():
+        for standing in self._app.others.federation.standings():
             for state in UPSTREAM_STATES:
                 upstreams.add_metric((standing.name, state), standing.state == state)
         return upstreams

@@ -46,9 +46,9 @@ class Offered:
 
     def __init__(self, app: App, server: Server[Any], who: Callable[[Context], Principal]) -> None:
         self._app, self._server, self._who = app, server, who
-        self._offers, self._gateway = app.offers, app.gateway.over(app.offers.registry)
+        self._offers, self._gateway = app.others.offers, app.gateway.over(app.others.offers.registry)
         self._house: dict[str, Handler] = {}
-        app.federation.welcome(self._joined)
+        app.others.federation.welcome(self._joined)
 
     def _joined(self, upstream: Upstream) -> None:
         """From now on we say that we have what this server offers."""

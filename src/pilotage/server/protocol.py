@@ -152,7 +152,7 @@ class Protocol:
             loop.call_soon_threadsafe(self._changed)
 
         self._app.registry.listen(heard)
-        self._app.federation.hear(self._news)
+        self._app.others.federation.hear(self._news)
 
     def _user(self, by: Principal) -> AuthenticatedUser:
         user = self._users.get(by.name)

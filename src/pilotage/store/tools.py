@@ -78,6 +78,11 @@ def peek(path: Path) -> list[Registration]:
         connection.close()
 
 
+def any_there(database: Database) -> bool:
+    """Is anything registered?"""
+    return bool(database.read("SELECT 1 FROM registration LIMIT 1"))
+
+
 def stamp(database: Database) -> tuple[int, int]:
     """Changes whenever a registration does, by whatever process."""
     query = "SELECT coalesce(max(changed), 0), count(*) FROM registration"

@@ -9,13 +9,14 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-import re
 from collections.abc import Mapping
 from typing import Any
 
+from pilotage.domain.pattern import pattern
+
 DEPTH = 64
 _EXACT = 2**53
-_SURROGATE = re.compile("[\ud800-\udfff]")
+_SURROGATE = pattern("[\ud800-\udfff]")
 
 
 def digest(value: Any) -> str:

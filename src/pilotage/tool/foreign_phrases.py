@@ -3,11 +3,10 @@ that models read well beside English. Gaps are bounded, so the time is linear in
 
 from __future__ import annotations
 
-import re
-
+from pilotage.domain.pattern import pattern
 from pilotage.tool.phrases import Sign
 
-_OVERRIDE = re.compile(
+_OVERRIDE = pattern(
     r"(?:忽略|无视|忘记|不要遵守|放弃|忽視|無視).{0,10}(?:之前|以前|先前|上述|所有|以上|系统).{0,10}(?:指令|指示|提示|规则|说明)"
     r"|(?:これまで|以前|前|上記|全て|すべて|今まで)の?.{0,6}(?:指示|命令|ルール|プロンプト).{0,6}(?:無視|忘れ|従わ)"
     r"|(?:이전|앞의|모든|지금까지).{0,6}(?:지시|명령|지침).{0,8}(?:무시|잊)"
@@ -24,7 +23,7 @@ _OVERRIDE = re.compile(
     r"|(?:игнорируй|забудь|отбрось|не следуй)\w{0,4}.{0,40}(?:инструкци|указани|правил)"
     r"|تجاهل.{0,20}(?:التعليمات|الأوامر)"
 )
-_CONCEALMENT = re.compile(
+_CONCEALMENT = pattern(
     r"(?:不要|别|请勿|无需|不得|切勿)(?:告诉|告知|通知|提及|提醒|让)"
     r"|ユーザー?(?:に|には).{0,12}(?:言わない|伝えない|知らせない|教えない|内緒|黙って|言うな)"
     r"|사용자에게.{0,10}(?:말하지|알리지)"
@@ -40,7 +39,7 @@ _CONCEALMENT = re.compile(
     r"|не (?:говори|сообщай|рассказывай|упоминай|показывай)\w{0,3}.{0,20}пользовател"
     r"|لا تخبر المستخدم"
 )
-_SECRET = re.compile(
+_SECRET = pattern(
     r"(?:发送|上传|传给|读取|包含).{0,12}(?:密码|密钥|私钥|令牌|凭证)|(?:密码|密钥|私钥|令牌|凭证).{0,8}(?:发送|上传|传给)"
     r"|(?:パスワード|秘密鍵|認証情報).{0,12}(?:送信|送って|渡し)"
     r"|\b(?:sende|schicke|übermittle|lies)\b.{0,30}(?:passwor|schlüssel|zugangsdaten)"

@@ -6,11 +6,11 @@ after a symbol, the tags of a flag, marks of direction beside letters that run f
 
 from __future__ import annotations
 
-import re
 import unicodedata
 from collections import Counter
 from collections.abc import Iterator
 
+from pilotage.domain.pattern import pattern
 from pilotage.domain.text import counted
 
 ZERO_WIDTH = frozenset("\u00ad\u034f\u180e\u200b\u2060\u2061\u2062\u2063\u2064\ufeff\u17b4\u17b5")
@@ -22,20 +22,20 @@ OVERRIDES = frozenset("\u202a\u202b\u202c\u202d\u202e\u206a\u206b\u206c\u206d\u2
 _TAGS = range(0xE0000, 0xE0080)
 _SELECTORS = range(0xFE00, 0xFE10)
 _MORE_SELECTORS = range(0xE0100, 0xE01F0)
-_FLAG = re.compile("\U0001f3f4[\U000e0030-\U000e0039\U000e0061-\U000e007a]{4,6}\U000e007f")
-_SEQUENCE = re.compile(  # of a terminal: CSI, OSC and the other strings, and two-character ones
+_FLAG = pattern("\U0001f3f4[\U000e0030-\U000e0039\U000e0061-\U000e007a]{4,6}\U000e007f")
+_SEQUENCE = pattern(  # of a terminal: CSI, OSC and the other strings, and two-character ones
     "(?:\x1b\\[|\x9b)[0-?]{0,64}[ -/]{0,8}[@-~]"
     "|(?:\x1b[\\]PX^_]|[\x90\x98\x9d-\x9f])[^\x07\x1b\x9c]{0,2000}(?:\x07|\x1b\\\\|\x9c)"
     "|\x1b[ -/]{0,8}[0-~]"
 )
-_SUSPECT = re.compile(
+_SUSPECT = pattern(
     "[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f"
     "\u200b-\u200f\u2028-\u202e\u2060-\u206f\u2800\u3164\ud800-\udfff\ufe00-\ufe0f\ufeff\uffa0"
     "\U000e0000-\U000e01ef]"
 )
-_PLAIN = re.compile("[\t\n\r -~]*")
-_RTL = re.compile("[\u0590-\u08ff\ufb1d-\ufdff\ufe70-\ufefc]")
-_WRITTEN_WITHOUT_SPACES = re.compile("[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u9fff]")
+_PLAIN = pattern("[\t\n\r -~]*")
+_RTL = pattern("[\u0590-\u08ff\ufb1d-\ufdff\ufe70-\ufefc]")
+_WRITTEN_WITHOUT_SPACES = pattern("[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u9fff]")
 
 MANY = 20_000
 KINDS = {

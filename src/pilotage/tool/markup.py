@@ -5,22 +5,23 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
+from pilotage.domain.pattern import pattern
 from pilotage.tool.phrases import Sign
 
-_LINK_COMMENT = re.compile(r"^\s{0,3}\[[^\]\n]{1,40}\]:\s*(?:#|<>)\s*[(\"'].{3,}", re.MULTILINE)
-_HIDING_TAG = re.compile(
+_LINK_COMMENT = pattern(r"^\s{0,3}\[[^\]\n]{1,40}\]:\s*(?:#|<>)\s*[(\"'].{3,}", re.MULTILINE)
+_HIDING_TAG = pattern(
     r"<[a-z][a-z0-9]{0,20}\b[^<>]{0,300}?(?:display\s*:\s*none|visibility\s*:\s*hidden"
     r"|font-size\s*:\s*0|opacity\s*:\s*0"
     r"|color\s*[:=]\s*[\"']?\s*(?:white|#fff(?:fff)?)\b"
     r"|\shidden(?=[\s>=]))[^<>]{0,300}>\s*([^<]{8,})"
 )
-_FIELD = re.compile(r"<input\b")
-_POSING_TAG = re.compile(
+_FIELD = pattern(r"<input\b")
+_POSING_TAG = pattern(
     r"<\s*/?\s*[\w-]{0,40}(?:important|system|secret|hidden|instruct|admin|assistant|override"
     r"|directive|critical|-ai\b|\bai-|-llm|-model\b|-agent\b)"
     r"[\w-]{0,40}(?:\s[^<>]{0,200})?>"
 )
-_VOICE = re.compile(
+_VOICE = pattern(
     r"<\|(?:im_start|im_end|system|user|assistant|begin_of_text|start_header_id|eot_id)\|?>"
     r"|\[/?inst\]|<</?sys>>"
     r"|^[ \t]{0,8}#{1,6}[ \t]{0,8}(?:system|instructions? (?:for|to) the (?:assistant|model|ai)"
@@ -29,26 +30,24 @@ _VOICE = re.compile(
     r"|instruction))?\s*:\s",
     re.MULTILINE,
 )
-_MARKER = re.compile(
-    r"<\|(?:im_start|im_end|system|start_header_id|eot_id)\|?>|\[/?inst\]|<</?sys>>"
-)
-_LOUD_VOICE = re.compile(
+_MARKER = pattern(r"<\|(?:im_start|im_end|system|start_header_id|eot_id)\|?>|\[/?inst\]|<</?sys>>")
+_LOUD_VOICE = pattern(
     r"(?:^|[.!?\n]\s{0,3})(?:IMPORTANT |CRITICAL )?SYSTEM(?: NOTE| MESSAGE| INSTRUCTION"
     r"| OVERRIDE| NOTICE)?:\s"
 )
-_BRACKET = re.compile(
+_BRACKET = pattern(
     r"(?:\[|\{\{[#/]?|-{3,12} ?(?:begin |end )?) ?"
     r"(?:hidden|system|important|secret|admin|internal|override)[\w ]{0,20}(?:\]|\}\}|-{3})"
 )
-_IMAGE = re.compile(
+_IMAGE = pattern(
     r"!\[[^\]\n]{0,200}\]\(([^)\n]{1,2000})\)"
     r"|<img\b[^<>]{0,200}?\bsrc\s*=\s*[\"']?([^\"'<> ][^\"'>]{0,2000})"
 )
-_FILLED_IN = re.compile(
+_FILLED_IN = pattern(
     r"[?&/=][^\s]{0,60}?(?:\{|\[|<|\$|%s)|[?&][\w-]{1,40}=[A-Z_]{4,}\b|[?&](?:d|data|q|u|key"
     r"|msg|c)=[A-Z_ ]{3,}"
 )
-_BLANK = re.compile(r"\s{25,}+")
+_BLANK = pattern(r"\s{25,}+")
 BLANKS, LINES = 150, 25
 
 

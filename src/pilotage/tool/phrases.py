@@ -14,27 +14,29 @@ from dataclasses import dataclass
 from importlib.resources import files
 from typing import NamedTuple
 
+from pilotage.domain.pattern import pattern
+
 SENTENCE = 400
 """Longer sentences are cut into pieces of this many characters, which overlap by half."""
 _OVER = 40  # so long may a pattern be that begins at the end of a gap
-_SPLIT = re.compile(r"(?<=[.!?])\s+|\n+|(?<=[。！？])")
-_QUOTED = re.compile(
+_SPLIT = pattern(r"(?<=[.!?])\s+|\n+|(?<=[。！？])")
+_QUOTED = pattern(
     r"[\"'“‘«`]|\bsuch as\b|\btypical\b|\b(?:asks?|tells?) (?:a|an|the) (?:model|agent|assistant)\b"
 )
-_ATTACK = re.compile(
+_ATTACK = pattern(
     r"\b(?:prompt injections?|jailbreaks?|attacks?|attackers?|hostile|malicious|adversarial"
     r"|detect\w{0,4}|classif\w{0,6})\b"
 )
 QUOTED_POINTS = 5
-_UNLESS = re.compile(r"\bunless\b")
+_UNLESS = pattern(r"\bunless\b")
 UNLESS_POINTS = 4
 WINDOW = 3
-_PAUSE = re.compile("[:;]")
-_WRAPPED = re.compile(r"(?<=[\w,`'\")])[ \t]*\n[ \t]*(?=[\w`'\"(])(?!\d)")
+_PAUSE = pattern("[:;]")
+_WRAPPED = pattern(r"(?<=[\w,`'\")])[ \t]*\n[ \t]*(?=[\w`'\"(])(?!\d)")
 START = 3
 _NONE: frozenset[str] = frozenset()
-_LITERAL = re.compile(r"([a-z]*)(.?)")
-_WORD = re.compile(r"\w+")
+_LITERAL = pattern(r"([a-z]*)(.?)")
+_WORD = pattern(r"\w+")
 
 
 class Sign(NamedTuple):

@@ -11,6 +11,8 @@ import unicodedata
 import urllib.parse
 from collections.abc import Iterator
 
+from pilotage.domain.pattern import pattern
+
 LIMIT = 20_000
 """So many characters of a text are decoded; a longer one is over its cap anyway."""
 _ALIKE = str.maketrans(
@@ -21,16 +23,16 @@ _ALIKE = str.maketrans(
     "aeopcyxijsdqvhkmtbhABEKMHOPCTXIJSY3aopviyktABEZHIKMNOPTYXwunohg",
 )
 ALIKE = frozenset(map(chr, _ALIKE))
-_WORD = re.compile(r"[^\W\d_]+")
+_WORD = pattern(r"[^\W\d_]+")
 _LEET = str.maketrans("013457@$", "oieastas")
-_LEET_WORD = re.compile(r"\b(?=\w{0,20}[a-z])(?=\w{0,20}[013457])[a-z013457]{2,20}\b")
-_SPACED = re.compile(r"(?<!\w)\w(?:[ .\-_*|·]\w(?!\w)){3,200}")
-_GAP = re.compile(r"[ .\-_*|·]")
-_B64 = re.compile(r"(?<![A-Za-z0-9+/_=-])[A-Za-z0-9+/_-]{16,4000}={0,2}(?![A-Za-z0-9+/_=-])")
-_HEX = re.compile(r"(?<![0-9A-Za-z])(?:0x)?(?:[0-9a-fA-F]{2}[ :]?){8,2000}(?![0-9A-Za-z])")
-_PERCENT = re.compile(r"%[0-9a-fA-F]{2}")
-_ENTITY = re.compile(r"&#x?[0-9a-fA-F]{1,6};")
-_ESCAPE = re.compile(r"\\(?:x[0-9a-fA-F]{2}|u[0-9a-fA-F]{4}|u\{[0-9a-fA-F]{1,6}\})")
+_LEET_WORD = pattern(r"\b(?=\w{0,20}[a-z])(?=\w{0,20}[013457])[a-z013457]{2,20}\b")
+_SPACED = pattern(r"(?<!\w)\w(?:[ .\-_*|·]\w(?!\w)){3,200}")
+_GAP = pattern(r"[ .\-_*|·]")
+_B64 = pattern(r"(?<![A-Za-z0-9+/_=-])[A-Za-z0-9+/_-]{16,4000}={0,2}(?![A-Za-z0-9+/_=-])")
+_HEX = pattern(r"(?<![0-9A-Za-z])(?:0x)?(?:[0-9a-fA-F]{2}[ :]?){8,2000}(?![0-9A-Za-z])")
+_PERCENT = pattern(r"%[0-9a-fA-F]{2}")
+_ENTITY = pattern(r"&#x?[0-9a-fA-F]{1,6};")
+_ESCAPE = pattern(r"\\(?:x[0-9a-fA-F]{2}|u[0-9a-fA-F]{4}|u\{[0-9a-fA-F]{1,6}\})")
 
 
 def mixed_words(text: str) -> list[str]:

@@ -15,6 +15,7 @@ import msgspec
 from msgspec.structs import replace
 
 from pilotage.domain.call import ToolResult
+from pilotage.domain.pattern import pattern
 from pilotage.tool import foreign_phrases, hidden, markup, phrases, plain_text
 
 META = "io.pilotage/screening"
@@ -32,8 +33,8 @@ _STIRS = (
     "no digas", "ne le ", "ne dis", "non dir",
 )  # fmt: skip
 """Where none of these stands, nothing is said to a model in letters of ASCII."""
-_RAW = re.compile("|".join(map(re.escape, _STIRS)).encode())
-_AROUND = re.compile("|".join(map(re.escape, _STIRS)) + "|[^\x00-\u02ff]|\u00e3")
+_RAW = pattern("|".join(map(re.escape, _STIRS)).encode())
+_AROUND = pattern("|".join(map(re.escape, _STIRS)) + "|[^\x00-\u02ff]|\u00e3")
 _decode = msgspec.json.Decoder().decode
 _encode = msgspec.json.Encoder().encode
 _UNREAD = frozenset(("data", "blob", "mimeType", "uri", "type"))

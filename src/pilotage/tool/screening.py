@@ -7,12 +7,12 @@ approves it; below it, the reasons are warnings. How well it does: `python -m be
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from pilotage.domain.pattern import pattern
 from pilotage.domain.text import cut, visible
 from pilotage.tool import foreign_phrases, hidden, markup, phrases, plain_text
 from pilotage.tool.phrases import Sign
@@ -26,7 +26,7 @@ NAME_LIMIT = 128
 DECODED_TAKES = 6
 SHORTEST = 6
 """No shorter text asks for anything."""
-_SECRET_NAME = re.compile(
+_SECRET_NAME = pattern(
     r"\b(?:id (?:rsa|ed25519)|ssh (?:private )?key content|system prompt|etc passwd)\b"
 )
 _NAME_ITEMS = frozenset(

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import difflib
 import json
-import re
 from collections.abc import Mapping
 from typing import Any
 
+from pilotage.domain.pattern import pattern
 from pilotage.domain.text import visible
 from pilotage.tool.tool import Tool
 
-_SELECTOR = re.compile("[\u180b-\u180f\ufe00-\ufe0f]")  # drawn as nothing, yet kept by `visible`
+_SELECTOR = pattern("[\u180b-\u180f\ufe00-\ufe0f]")  # drawn as nothing, yet kept by `visible`
 _KNOWN = frozenset(
     ("name", "title", "description", "inputSchema", "outputSchema", "annotations", "_meta")
 )

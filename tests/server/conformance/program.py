@@ -255,7 +255,7 @@ def main() -> None:
     home = Path(os.environ["PILOTAGE_HOME"])
     settings = config.read(environment={"PILOTAGE_HOME": str(home), "HOME": str(home)})
     app = App(settings, roots(home), TOOLS)
-    services = {**app.services, Registry: app.registry, Federation: app.federation}
+    services = {**app.services, Registry: app.registry, Federation: app.others.federation}
     app.registry.add(test_trigger_tool_change.bind(services))
     app.registry.add(test_trigger_prompt_change.bind(services))
     app.registry.add(_schema_tool("json_schema_2020_12_tool", KEYWORDS))

@@ -30,19 +30,19 @@ def add(api: FastAPI, app: App) -> None:
     @api.get("/api/v2/pins", tags=["tools"], dependencies=[may(app, "tools:approve")])
     def pins() -> PinList:
         """Every tool of another owner that was seen: what is held back, and why."""
-        return PinList(app.pins.list())
+        return PinList(app.others.pins.list())
 
     @api.get("/api/v2/tools/{name}/diff", tags=["tools"], dependencies=[may(app, "tools:approve")])
     def diff(name: str) -> Pin:
         """What differs between the tool that was approved and the one that is there now."""
-        return app.pins.look(name)
+        return app.others.pins.look(name)
 
     @api.post(
         "/api/v2/tools/{name}/approve", tags=["tools"], dependencies=[may(app, "tools:approve")]
     )
     async def approve(name: str, request: Request, digest: Digest, reason: Reason = "") -> Pin:
         """From now on the tool is what `digest` names. 409 where it has changed meanwhile."""
-        pin = await to_thread(app.pins.approve, name, digest, request.scope[BY], reason)
+        pin = await to_thread(app.others.pins.approve, name, digest, request.scope[BY], reason)
         app.registry.recheck()
         return pin
 
@@ -51,6 +51,6 @@ def add(api: FastAPI, app: App) -> None:
     )
     async def reject(name: str, request: Request, digest: Digest, reason: Reason = "") -> Pin:
         """It stays quarantined. 409 where it has changed meanwhile, or is approved as it is."""
-        pin = await to_thread(app.pins.reject, name, digest, request.scope[BY], reason)
+        pin = await to_thread(app.others.pins.reject, name, digest, request.scope[BY], reason)
         app.registry.recheck()
         return pin

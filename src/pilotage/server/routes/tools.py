@@ -44,7 +44,7 @@ class Wish:
 
 
 def add(api: FastAPI, app: App) -> None:
-    shown = app.shown
+    shown = app.others.shown
     read = [may(app, "tools:read")]
 
     @api.get("/api/v2/tools", tags=["tools"], dependencies=read)
@@ -78,7 +78,7 @@ def _add_changes(api: FastAPI, app: App, shown: Shown) -> None:
         by: Principal = request.scope[BY]
         wanted = Wanted(wish.kind, wish.definition, wish.owner)
         when = _when(if_match, if_none_match)
-        done = await app.registrations.put(name, wanted, by, when)
+        done = await app.others.registrations.put(name, wanted, by, when)
         response.status_code = 201 if done.created else 200
         return _tagged(shown.one(name, by), response)
 
@@ -94,7 +94,7 @@ def _add_changes(api: FastAPI, app: App, shown: Shown) -> None:
         name: Name, request: Request, owner: Owner = "", if_match: Match = None
     ) -> None:
         """It is gone; 404 where it was gone already."""
-        await app.registrations.remove(name, request.scope[BY], owner, _when(if_match, None))
+        await app.others.registrations.remove(name, request.scope[BY], owner, _when(if_match, None))
 
 
 def _add_switches(api: FastAPI, app: App, shown: Shown) -> None:
@@ -106,7 +106,7 @@ def _add_switches(api: FastAPI, app: App, shown: Shown) -> None:
     ) -> ToolView:
         """Let it be called."""
         by: Principal = request.scope[BY]
-        await app.registrations.enable(name, True, by, owner, _when(if_match, None))
+        await app.others.registrations.enable(name, True, by, owner, _when(if_match, None))
         return _tagged(shown.one(name, by), response)
 
     @api.post("/api/v2/tools/{name}/disable", tags=["tools"], dependencies=write, responses=_SAID)
@@ -115,7 +115,7 @@ def _add_switches(api: FastAPI, app: App, shown: Shown) -> None:
     ) -> ToolView:
         """Let nobody call it, and nobody but those who may register tools see it."""
         by: Principal = request.scope[BY]
-        await app.registrations.enable(name, False, by, owner, _when(if_match, None))
+        await app.others.registrations.enable(name, False, by, owner, _when(if_match, None))
         return _tagged(shown.one(name, by), response)
 
 
