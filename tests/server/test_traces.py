@@ -98,7 +98,7 @@ async def traced(collector: Collector, tmp_path: Path) -> AsyncIterator[House]:
 
 async def flushed(house: House) -> None:
     assert house.app.tracing is not None
-    await asyncio.to_thread(house.app.tracing.flush)
+    assert await asyncio.to_thread(house.app.tracing.flush)
 
 
 def words(span: Span) -> dict[str, str]:

@@ -17,6 +17,7 @@ from pilotage.domain.call import (
     Decision,
     Effect,
     Outcome,
+    Progress,
     Report,
     ToolCall,
     ToolResult,
@@ -85,6 +86,8 @@ class Gateway:
     async def call(self, call: ToolCall, report: Report = silent) -> ToolResult:
         """Run one call. What is refused before it runs is raised as a PilotageError."""
         began = time.perf_counter()
+        if report is not silent:
+            report = _cleaned(report, self._redactor)
         entry, decision, result, held = None, None, _CANCELLED, False
         self._audit.open(call, self._redactor.arguments(call.arguments))
         self.running += 1
@@ -167,6 +170,20 @@ class Gateway:
             self._observer.ended(name, call.via, result.outcome, seconds)
             if result.kept is not None:
                 self._observer.kept(result.kept.how)
+
+
+def _cleaned(report: Report, redactor: Redactor) -> Report:
+    """Progress without secrets: it goes to whoever waits, and into the log of a run."""
+
+    def told(progress: Progress) -> None:
+        message = redactor.text(progress.message)
+        report(
+            progress
+            if message == progress.message
+            else Progress(message, progress.done, progress.total)
+        )
+
+    return told
 
 
 async def _wait(

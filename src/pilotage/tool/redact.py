@@ -77,6 +77,7 @@ class Redactor:
             value=self.result(result.value),
             content=tuple(self.result(list(result.content))),
             error=self.text(result.error) if result.error else None,
+            hint=self.text(result.hint) if result.hint else result.hint,
             wire=self.wire(result.wire) if result.wire is not None else None,
         )
 

@@ -89,9 +89,9 @@ class Tracing:
         kind = SpanKind.SERVER if door else SpanKind.INTERNAL
         return self._tracer.start_span(f"tools/call {tool}", parent, kind, attributes)
 
-    def flush(self) -> None:
-        """Send what is waiting, now."""
-        self._provider.force_flush()
+    def flush(self) -> bool:
+        """Send what is waiting, now. False: the exporter took too long."""
+        return self._provider.force_flush()
 
     def close(self) -> None:
         """Send what is left. An exporter that does not answer is not waited for long."""
