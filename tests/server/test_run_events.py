@@ -51,11 +51,17 @@ async def frames(answer: aiohttp.ClientResponse) -> AsyncIterator[dict[str, str]
 
 
 async def heard(
-    session: aiohttp.ClientSession, url: str, headers: Headers, *, stop: str = "", count: int = 0
+    session: aiohttp.ClientSession,
+    url: str,
+    headers: Headers,
+    *,
+    stop: str = "",
+    count: int = 0,
+    into: Heard | None = None,
 ) -> Heard:
     """Number and kind of each event, to the end of the stream; or to the first event `stop`, or
-    to so many: then the connection is broken off."""
-    found: Heard = []
+    to so many: then the connection is broken off. They are in `into` as they come."""
+    found: Heard = [] if into is None else into
     async with session.get(url, headers=headers) as answer:
         assert answer.status == 200, await answer.text()
         async for fields in frames(answer):
@@ -261,13 +267,13 @@ async def test_a_server_that_is_killed_loses_no_event_of_a_run(tmp_path: Path) -
         with server(home, root, port) as process:
             async with session.post(url, headers=headers, json={"pipeline": asked}) as answer:
                 run = (await answer.json())["run"]
-            following = asyncio.ensure_future(
-                _to_the_break(session, f"{url}/{run}/events", headers)
-            )
-            await until(lambda: "begin b" in _lines(root))
+            first: Heard = []
+            stream = _to_the_break(session, f"{url}/{run}/events", headers, first)
+            following = asyncio.ensure_future(stream)
+            await until(lambda: len(first) > 4 and "begin b" in _lines(root))
             process.send_signal(signal.SIGKILL)
             process.wait()
-            first = await following
+            await following
         with server(home, root, port):
             end.touch()
             last = {**headers, "Last-Event-ID": str(first[-1][0])}
@@ -298,10 +304,12 @@ async def test_a_server_that_is_stopped_ends_its_streams_and_the_run_goes_on_lat
             asked = {"pipeline": pipeline(root, "a", end=end)}
             async with session.post(url, headers=headers, json=asked) as answer:
                 run = (await answer.json())["run"]
-            following = asyncio.ensure_future(heard(session, f"{url}/{run}/events", headers))
-            await until(lambda: "begin a" in _lines(root))
+            first: Heard = []
+            stream = heard(session, f"{url}/{run}/events", headers, into=first)
+            following = asyncio.ensure_future(stream)
+            await until(lambda: "started" in [kind for _, kind in first])
             process.send_signal(signal.SIGTERM)
-            first = await following
+            await following
             assert "ended" not in [kind for _, kind in first]
             assert process.wait(LONG) == 0
         end.touch()
@@ -317,13 +325,9 @@ def _lines(root: Path) -> list[str]:
     return mark.read_text().splitlines() if mark.exists() else []
 
 
-async def _to_the_break(session: aiohttp.ClientSession, url: str, headers: Headers) -> Heard:
-    """What was heard until the server was gone."""
-    found: Heard = []
-    try:
-        async with session.get(url, headers=headers) as answer:
-            async for fields in frames(answer):
-                found.append((int(fields["id"]), fields["event"]))
-    except aiohttp.ClientError:
-        return found
-    raise AssertionError("the stream ended as if the run had")
+async def _to_the_break(
+    session: aiohttp.ClientSession, url: str, headers: Headers, into: Heard
+) -> None:
+    """What is heard until the server is gone."""
+    with pytest.raises(aiohttp.ClientError):
+        await heard(session, url, headers, into=into)
