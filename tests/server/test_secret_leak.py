@@ -29,9 +29,11 @@ from pilotage.tool.roots import roots
 from pilotage.tool.tool import Call, tool
 from pilotage.upstream.secrets import Secrets
 from server.conftest import House, running
-from server.test_mcp import connected
+from server.test_federated import fronted
+from server.test_mcp import connected, era
 from server.test_traces import Collector, collecting, flushed
 from upstream.echo import echoing
+from upstream.mcp_server import Asked, said, serving
 
 KNOWN = "canary-known-7f3a91c2"
 GUESSED = "ghp_" + "canaryGuessed" * 3
@@ -265,3 +267,35 @@ async def test_no_canary_is_in_any_output(
     for name in ("REST value", "REST raise", "MCP value", "MCP progress", "run /logs", "log",
                  "/audit", "state"):  # fmt: skip
         assert MASK in sinks.out[name], f"{name}: nothing was to be masked there"
+
+
+@era
+async def test_what_a_server_behind_us_says_in_mid_call_has_no_secret(
+    tmp_path: Path, mode: str
+) -> None:
+    heard: list[str] = []
+
+    async def answering(asked: Asked) -> Any:
+        data = {"level": "error", "data": f"as {KNOWN}"}
+        await asked.tell({"jsonrpc": "2.0", "method": "notifications/message", "params": data})
+        news = {"progressToken": asked.meta["progressToken"], "progress": 1, "message": KNOWN}
+        await asked.tell({"jsonrpc": "2.0", "method": "notifications/progress", "params": news})
+        return said(f"logged in as {KNOWN}", structuredContent={"as": KNOWN})
+
+    async def hear_log(params: types.LoggingMessageNotificationParams) -> None:
+        heard.append(str(params.data))
+
+    async def hear(_: float, __: float | None, message: str | None) -> None:
+        heard.append(str(message))
+
+    async with serving(answer=answering) as server, fronted(tmp_path / "h", server) as house:
+        house.app.redactor.mask(KNOWN)
+        key = house.key("developer")
+        meta: Any = {"io.modelcontextprotocol/logLevel": "debug"} if mode != "legacy" else None
+        async with connected(house, key, mode, logging_callback=hear_log) as client:
+            answer = await client.call_tool(
+                "echo", {"text": "x"}, progress_callback=hear, meta=meta
+            )
+    assert f"as {MASK}" in heard
+    assert MASK in heard
+    assert KNOWN not in "".join(heard) + answer.model_dump_json()

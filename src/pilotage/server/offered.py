@@ -46,7 +46,10 @@ class Offered:
 
     def __init__(self, app: App, server: Server[Any], who: Callable[[Context], Principal]) -> None:
         self._app, self._server, self._who = app, server, who
-        self._offers, self._gateway = app.others.offers, app.gateway.over(app.others.offers.registry)
+        self._offers, self._gateway = (
+            app.others.offers,
+            app.gateway.over(app.others.offers.registry),
+        )
         self._house: dict[str, Handler] = {}
         app.others.federation.welcome(self._joined)
 
@@ -148,7 +151,7 @@ class Offered:
 
     async def _ask(self, context: Context, tool: str, method: str, params: dict[str, Any]) -> Any:
         """Through the gateway, as a call; its errors are errors of the protocol."""
-        back = relay.Back(context)
+        back = relay.Back(context, self._app.redactor.result)
         given = {"method": method, "params": params}
         call = ToolCall(
             new_id(), tool, given, self._who(context), "mcp", peer=relay.peer(context, back)

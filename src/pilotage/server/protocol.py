@@ -258,7 +258,7 @@ class Protocol:
         entry = self._app.registry.entries.get(call.tool)
         if entry is not None and entry.tool.tasks and self._long.wanted(context, entry.tool):
             return await self._long.begin(context, call, entry.tool)
-        back = relay.Back(context)
+        back = relay.Back(context, self._app.redactor.result)
         wants = context.meta is not None and "progress_token" in context.meta
         if entry is not None and entry.tool.wire is not None:
             call = replace(call, peer=relay.peer(context, back))

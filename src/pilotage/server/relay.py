@@ -34,10 +34,11 @@ _STAND_INS: dict[str, HandlerResult] = {
 
 class Back:
     """The way back to a client while its request runs: what is told is sent in order. The task that
-    sends it is made when there is something; of too much, the newest is dropped."""
+    sends it is made when there is something; of too much, the newest is dropped. `clean` takes out
+    known secrets: what a server says here is no result, which the gateway sees to."""
 
-    def __init__(self, context: Context) -> None:
-        self._context = context
+    def __init__(self, context: Context, clean: Callable[[Any], Any]) -> None:
+        self._context, self._clean = context, clean
         self._news: asyncio.Queue[Callable[[], Awaitable[None]] | None] = asyncio.Queue(NEWS_LIMIT)
         self._pumping: asyncio.Task[None] | None = None
 
@@ -50,12 +51,15 @@ class Back:
     def tell(self, method: str, params: Mapping[str, Any]) -> None:
         """Any other notification, on the stream of this request."""
         outbound = self._context.session._request_outbound  # the SDK has no public way for raw ones
-        self._put(lambda: outbound.notify(method, params))
+        cleaned = self._clean(params)
+        self._put(lambda: outbound.notify(method, cleaned))
 
     async def ask(self, method: str, params: Mapping[str, Any]) -> Mapping[str, Any]:
         """A question in mid-call, of the handshake eras."""
         outbound = self._context.session._request_outbound
-        answer: Mapping[str, Any] = await outbound.send_raw_request(method, params, None)
+        answer: Mapping[str, Any] = await outbound.send_raw_request(
+            method, self._clean(params), None
+        )
         return answer
 
     def _put(self, work: Callable[[], Awaitable[None]]) -> None:
