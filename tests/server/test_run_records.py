@@ -122,9 +122,11 @@ async def test_what_a_tool_of_others_says_of_our_files_is_not_believed(
 
     ours = house.app.registry.find("gives").tool
     theirs = Tool("theirs", "", "", ours.effect, ours.input_schema, None, run_it, owner="somebody")
-    registered = house.app.others.pins.registration("somebody", "s", local_principal(), approves=True)
-    await house.app.database.write(registered)
-    await house.app.others.pins.judge("somebody", "s", [theirs])
+    pins = house.app.others.pins
+    await house.app.database.write(
+        pins.registration("somebody", "s", local_principal(), approves=True)
+    )
+    await pins.judge("somebody", "s", [theirs])
     house.app.registry.put(theirs)
     key = house.headers("ci")
     steps = [gives("a", ("mine.txt", mine), tool="theirs")]

@@ -134,8 +134,13 @@ def view(app: App, run: str, *, results: bool = False) -> dict[str, Any]:
 
 
 def add(api: FastAPI, app: App) -> None:
-    access = app.run_access
+    _add_start(api, app)
+    _add_looks(api, app)
+    for verb, summary in VERBS.items():
+        _add_verb(api, app, verb, summary)
 
+
+def _add_start(api: FastAPI, app: App) -> None:
     @api.post(
         "/api/v2/runs",
         operation_id="start_run",
@@ -158,6 +163,10 @@ def add(api: FastAPI, app: App) -> None:
         run = await app.runs.start(pipeline, given, request.scope[BY])
         response.headers["Location"] = f"/api/v2/runs/{run}"
         return {**view(app, run), "warnings": warnings}
+
+
+def _add_looks(api: FastAPI, app: App) -> None:
+    access = app.run_access
 
     @api.get("/api/v2/runs", operation_id="list_runs", tags=["runs"], responses=refusals(400))
     def list_runs(
@@ -186,9 +195,6 @@ def add(api: FastAPI, app: App) -> None:
         what its steps have answered."""
         access.seen(run, request.scope[BY])
         return view(app, run, results=results)
-
-    for verb, summary in VERBS.items():
-        _add_verb(api, app, verb, summary)
 
 
 VERBS = {
