@@ -33,6 +33,7 @@ from pilotage.tool.fair_use import FairUse
 from pilotage.tool.redact import Redactor
 from pilotage.tool.registry import Entry, Registry
 from pilotage.tool.results import screened
+from pilotage.tool.size import small
 from pilotage.tool.tool import Tool
 
 logger = logging.getLogger(__name__)
@@ -86,18 +87,15 @@ class Gateway:
     async def call(self, call: ToolCall, report: Report = silent) -> ToolResult:
         """Run one call. What is refused before it runs is raised as a PilotageError."""
         began = time.perf_counter()
-        if report is not silent:
-            report = _cleaned(report, self._redactor)
+        report = report if report is silent else _cleaned(report, self._redactor)
         entry, decision, result, held = None, None, _CANCELLED, False
         self._audit.open(call, self._redactor.arguments(call.arguments))
         self.running += 1
         try:
             entry = self._registry.find(call.tool)
             tool = entry.tool
-            if self.running > self._limits.free:
-                await self._limits.let_in(call, tool.timeout)
-            if tool.effect is not _READ:
-                held = await self._settled(call)
+            if self.running > self._limits.free or tool.effect is not _READ:
+                held = await self._enter(tool, call)
             arguments, ignored = entry.arguments.check(call.arguments)
             call = call if arguments is call.arguments else replace(call, arguments=arguments)
             decision = self._policy.decide(call.by, call.tool, tool.effect, call)
@@ -115,13 +113,16 @@ class Gateway:
             else:
                 held = held or self._limits.hold(call)
                 result = await _wait(tool, call, running, wants)
-            result = self._fit(entry, result, ignored)
+            if not small(result) or ignored or result.error is not None or self._redactor.knows:
+                result = self._fit(entry, result, ignored)
             return result
         except PilotageError as refused:
             result = self._refusal(call, refused)
             raise
         finally:
-            self._close(entry, call, decision, result, time.perf_counter() - began, held)
+            if held:
+                self._limits.release(call)
+            self._close(entry, call, decision, result, time.perf_counter() - began)
 
     def _refusal(self, call: ToolCall, refused: PilotageError) -> ToolResult:
         if self._observer is not None:
@@ -129,8 +130,13 @@ class Gateway:
         outcome = Outcome.DENIED if isinstance(refused, _DENIALS) else Outcome.FAILED
         return ToolResult(outcome, error=self._redactor.text(refused.what), hint=refused.hint)
 
-    async def _settled(self, call: ToolCall) -> bool:
-        """The intent of what may change something is on disk; from here on it counts as running."""
+    async def _enter(self, tool: Tool, call: ToolCall) -> bool:
+        """Within its limits; and what may change something only once its intent is on disk, counted
+        from here on. Is it counted?"""
+        if self.running > self._limits.free:
+            await self._limits.let_in(call, tool.timeout)
+        if tool.effect is _READ:
+            return False
         held = self._limits.hold(call)
         try:
             await self._audit.settled()
@@ -159,11 +165,8 @@ class Gateway:
         decision: Decision | None,
         result: ToolResult,
         seconds: float,
-        held: bool,
     ) -> None:
         self.running -= 1
-        if held:
-            self._limits.release(call)
         self._audit.close(call, decision, result, seconds)
         if self._observer is not None:
             name = None if entry is None else call.tool

@@ -10,7 +10,25 @@ import msgspec
 from pilotage.domain.call import ToolResult
 
 FEW, SLICE = 16, 100
+SMALL = 60
+"""No limit on answers is under FEW texts of this length."""
+_PLAIN = frozenset((int, float, bool, type(None)))
 _encode = msgspec.json.Encoder(enc_hook=str).encode
+
+
+def small(result: ToolResult) -> bool:
+    """Is it certainly within any limit? Most answers are, and this is all that they pay."""
+    value = result.value
+    if len(value) > FEW or result.content or result.wire is not None:
+        return False
+    for item in value.values():
+        kind = type(item)
+        if kind is str:
+            if len(item) > SMALL:
+                return False
+        elif kind not in _PLAIN:
+            return False
+    return True
 
 
 def size_of(result: ToolResult, limit: int) -> int:
