@@ -17,7 +17,6 @@ import re
 import statistics
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -25,9 +24,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
+from bench.federation_servers import PEER, peer
+
 TEXT = "hello"
 GOAL_RATE, GOAL_ADDED = 4_000.0, 1.0
-PEER = "fastmcp==4.1.2"
 META = {
     "io.modelcontextprotocol/protocolVersion": "2026-07-28",
     "io.modelcontextprotocol/clientCapabilities": {},
@@ -62,134 +62,6 @@ TARGETS = (
 )
 
 
-# The servers. Each prints the key to use ("-" for none) and its port once it listens.
-
-TOOL = {
-    "name": "echo",
-    "description": "Say it again.",
-    "inputSchema": {
-        "type": "object",
-        "properties": {"text": {"type": "string"}},
-        "required": ["text"],
-    },
-}
-CAN = {"tools": {}}
-RESULTS: dict[str, Any] = {
-    "server/discover": {
-        "supportedVersions": ["2026-07-28"],
-        "capabilities": CAN,
-        "resultType": "complete",
-        "ttlMs": 0,
-        "cacheScope": "private",
-    },
-    "initialize": {
-        "protocolVersion": "2025-11-25",
-        "capabilities": CAN,
-        "serverInfo": {"name": "fast", "version": "1"},
-    },
-    "tools/list": {
-        "tools": [TOOL],
-        "resultType": "complete",
-        "ttlMs": 0,
-        "cacheScope": "private",
-    },
-    "ping": {},
-}
-
-
-def _upstream() -> None:
-    """Both eras, one tool, no session: as little as a server can be."""
-    import msgspec
-
-    async def app(scope: Any, receive: Any, send: Any) -> None:
-        if scope["type"] == "lifespan":
-            await receive()
-            await send({"type": "lifespan.startup.complete"})
-            await receive()
-            await send({"type": "lifespan.shutdown.complete"})
-            return
-        status, content = 405, b""
-        if scope["method"] == "POST":
-            message = msgspec.json.decode((await receive())["body"])
-            status, content = _answered(message)
-        headers = [(b"content-type", b"application/json")]
-        headers.append((b"content-length", b"%d" % len(content)))
-        await send({"type": "http.response.start", "status": status, "headers": headers})
-        await send({"type": "http.response.body", "body": content})
-
-    def _answered(message: Any) -> tuple[int, bytes]:
-        method, id = message.get("method"), message.get("id")
-        if id is None:
-            return 202, b""
-        answer: dict[str, Any] = {"jsonrpc": "2.0", "id": id}
-        if method == "tools/call":
-            text = message["params"]["arguments"]["text"]
-            said = [{"type": "text", "text": text}]
-            answer["result"] = {"content": said, "isError": False, "resultType": "complete"}
-        elif method in RESULTS:
-            answer["result"] = RESULTS[method]
-        else:
-            answer["error"] = {"code": -32601, "message": "Method not found"}
-            return 404, msgspec.json.encode(answer)
-        return 200, msgspec.json.encode(answer)
-
-    _serve_bare(app)
-
-
-def _serve_bare(app: Any) -> None:
-    import socket
-
-    import uvicorn
-
-    listener = socket.create_server(("127.0.0.1", 0))
-    print("-", listener.getsockname()[1], flush=True)
-    config = uvicorn.Config(
-        app, loop="uvloop", http="httptools", access_log=False, log_level="error"
-    )
-    uvicorn.Server(config).run(sockets=[listener])
-
-
-def _pilotage(url: str) -> None:
-    from pilotage import config
-    from pilotage.app import App, local_principal
-    from pilotage.server import serve
-    from pilotage.tool.roots import roots
-
-    with tempfile.TemporaryDirectory() as home:
-        given = {"upstreams": {"up": {"url": url, "effects": {"*": "read"}}}}
-        given["egress"] = {"allow": "127.0.0.1"}  # type: ignore[dict-item]
-        Path(home, "config.yaml").write_text(json.dumps(given), "utf-8")
-        settings = config.read(environment={"PILOTAGE_HOME": home, "HOME": home})
-        app = App(settings, roots(home), ())
-        key = app.keys.create("bench", ("developer",), by=local_principal())[1]
-
-        def ready(address: str, _: object) -> None:
-            print(key, address.rsplit(":", 1)[1], flush=True)
-
-        serve.serve(app, serve.Options(port=0), ready)
-        app.close()
-
-
-FASTMCP = """
-import asyncio, socket, sys, uvicorn
-from fastmcp import Client
-from fastmcp.server import create_proxy
-url, kept = sys.argv[1], sys.argv[2] == "kept"
-async def main():
-    listener = socket.create_server(("127.0.0.1", 0))
-    client = Client(url)
-    if kept:
-        await client.__aenter__()
-    proxy = create_proxy(client if kept else url)
-    app = proxy.http_app(path="/mcp", stateless_http=True, json_response=True)
-    config = uvicorn.Config(app, http="httptools", access_log=False, log_level="error")
-    print("-", listener.getsockname()[1], flush=True)
-    await uvicorn.Server(config).serve(sockets=[listener])
-import uvloop
-uvloop.run(main())
-"""
-
-
 @dataclass(frozen=True, slots=True)
 class Running:
     """A server that listens."""
@@ -216,25 +88,6 @@ def running(command: list[str], core: int) -> Iterator[Running]:
         finally:
             process.terminate()
             process.wait(60)
-
-
-def peer() -> list[str] | None:
-    """The Python that has FastMCP, in an environment of its own, made once; None: not to be had."""
-    import shutil
-
-    from pilotage import config
-
-    folder = config.cache_folder(os.environ) / f"bench-{PEER}"
-    python = folder / "bin" / "python"
-    uv = shutil.which("uv") or str(Path(sys.executable).with_name("uv"))
-    if not python.exists():
-        made = subprocess.run([uv, "venv", "-q", "--python", sys.executable, folder], check=False)
-        packages = [PEER, "uvloop", "httptools", "uvicorn"]
-        install = [uv, "pip", "install", "-q", "--python", str(python), *packages]
-        if made.returncode or subprocess.run(install, check=False).returncode:
-            shutil.rmtree(folder, ignore_errors=True)
-            return None
-    return [str(python), "-c", FASTMCP]
 
 
 # The load: raw keep-alive connections, so that the generator costs little.
@@ -315,10 +168,12 @@ def measure(target: Target, server: Running, connections: int, seconds: float) -
     async def load() -> list[_Connection]:
         loop = asyncio.get_running_loop()
         request, until = _request(target, server), time.perf_counter() + seconds
-        opened = [
-            (await loop.create_connection(lambda: _Connection(request, until), "127.0.0.1", server.port))[1]
-            for _ in range(connections)
-        ]  # fmt: skip
+        opened = []
+        for _ in range(connections):
+            _, one = await loop.create_connection(
+                lambda: _Connection(request, until), "127.0.0.1", server.port
+            )
+            opened.append(one)
         await asyncio.gather(*(one.done for one in opened))
         return opened
 
@@ -343,11 +198,11 @@ def bench(rounds: int, seconds: float, peers: bool) -> Found:
         os.sched_setaffinity(0, {1})
     found: Found = {}
     with ExitStack() as stack:
-        ours = [sys.executable, "-m", "bench.federation", "--server"]
+        ours = [sys.executable, "-m", "bench.federation_servers"]
         upstream = stack.enter_context(running([*ours, "upstream"], 1))
         url = f"http://127.0.0.1:{upstream.port}/mcp"
         servers = {"upstream": upstream}
-        servers["pilotage"] = stack.enter_context(running([*ours, "pilotage", "--url", url], 0))
+        servers["pilotage"] = stack.enter_context(running([*ours, "pilotage", url], 0))
         python = peer() if peers else None
         if python is not None:
             servers["fastmcp"] = stack.enter_context(running([*python, url, "new"], 0))
@@ -401,15 +256,8 @@ def main() -> int:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--seconds", type=float, default=2.0)
     parser.add_argument("--no-peers", action="store_true", help="leave FastMCP out")
-    parser.add_argument("--server", choices=("upstream", "pilotage"), help=argparse.SUPPRESS)
-    parser.add_argument("--url", default="", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
-    if arguments.server == "upstream":
-        _upstream()
-    elif arguments.server == "pilotage":
-        _pilotage(arguments.url)
-    else:
-        show(bench(arguments.rounds, arguments.seconds, not arguments.no_peers))
+    show(bench(arguments.rounds, arguments.seconds, not arguments.no_peers))
     return 0
 
 

@@ -111,8 +111,7 @@ class Fast:
         if asked is None:
             await self._protocol.serve(scope, head, by, replay(body, receive), send)
             return
-        call = ToolCall(new_id(), asked[1], asked[2], by, "mcp", peer=asked[3])
-        running = self._gateway.call(call)
+        running = self._gateway.call(_call(asked, by))
         self.called += 1
         done: ToolResult | Exception
         try:
@@ -304,6 +303,10 @@ class Fast:
         scope[DONE] = done
         await self._protocol.serve(scope, head, by, replay(body, _never), keep)
         return b"".join(parts)
+
+
+def _call(asked: Asked, by: Principal) -> ToolCall:
+    return ToolCall(new_id(), asked[1], asked[2], by, "mcp", peer=asked[3])
 
 
 class _Waiting(Watch):

@@ -119,7 +119,7 @@ def _tool(
     description = str(raw.get("description") or "")
     return Tool(
         shown,
-        str(title) or description.split("\n", 1)[0],
+        str(title),
         description,
         upstream.effect(found.name, annotations),
         raw["inputSchema"],

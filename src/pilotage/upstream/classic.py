@@ -2,7 +2,7 @@
 
 Our own, and not the SDK's client: results pass as the bytes they are, the session and the guard of
 outgoing calls are those of every other call, and what a server asks in mid-call comes to us on the
-stream of that call, so that it is put to the client whose call it is (decision 0018).
+stream of that call, so that it is put to the client whose call it is (decision 0019).
 """
 
 from __future__ import annotations

@@ -15,6 +15,8 @@ from pilotage.upstream.catalogue import Found
 from pilotage.upstream.link import Relay
 
 _ASKS = "input_required"
+OURS = frozenset(("success", "outcome", "error", "hint"))
+"""What an answer of ours says of itself; a structure that has one of these stands under `result`."""
 ROUNDS = 10
 """How often a server may ask back within one call, where we put its questions to a client."""
 _ABILITIES = {
@@ -167,7 +169,7 @@ def _value(result: _Result) -> dict[str, Any]:
     structured = result.structuredContent
     content = result.content if isinstance(result.content, list) else []
     value: dict[str, Any] = {}
-    if isinstance(structured, dict):
+    if isinstance(structured, dict) and not OURS & structured.keys():
         value = dict(structured)
     elif structured is not msgspec.UNSET:
         value = {"result": structured}

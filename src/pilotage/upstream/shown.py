@@ -112,7 +112,7 @@ class Shown:
         return {
             "state": entry.state,
             "why": entry.why,
-            "summary": tool.summary,
+            "summary": tool.summary or tool.description.split("\n", 1)[0][:200],
             "description": tool.description,
             "effect": tool.effect.value,
             "may": self._policy().decide(by, tool.name, tool.effect).answer,

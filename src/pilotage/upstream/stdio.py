@@ -3,7 +3,7 @@
 Started by process/attached.py, as every program is: a list of arguments, no shell, nothing of our
 environment, a session of its own, and its whole tree killed in the end. Only the administrator's
 settings file names such a server. The SDK's own stdio client starts programs itself, and hands them
-our HOME and USER; so it is not used (decision 0018).
+our HOME and USER; so it is not used (decision 0019).
 """
 
 from __future__ import annotations

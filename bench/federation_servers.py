@@ -1,0 +1,163 @@
+"""The servers of bench/federation.py. Each prints the key to use ("-" for none) and its port once
+it listens."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+PEER = "fastmcp==4.1.2"
+TOOL = {
+    "name": "echo",
+    "description": "Say it again.",
+    "inputSchema": {
+        "type": "object",
+        "properties": {"text": {"type": "string"}},
+        "required": ["text"],
+    },
+}
+CAN = {"tools": {}}
+RESULTS: dict[str, Any] = {
+    "server/discover": {
+        "supportedVersions": ["2026-07-28"],
+        "capabilities": CAN,
+        "resultType": "complete",
+        "ttlMs": 0,
+        "cacheScope": "private",
+    },
+    "initialize": {
+        "protocolVersion": "2025-11-25",
+        "capabilities": CAN,
+        "serverInfo": {"name": "fast", "version": "1"},
+    },
+    "tools/list": {
+        "tools": [TOOL],
+        "resultType": "complete",
+        "ttlMs": 0,
+        "cacheScope": "private",
+    },
+    "ping": {},
+}
+
+
+def _upstream() -> None:
+    """Both eras, one tool, no session: as little as a server can be."""
+    import msgspec
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        if scope["type"] == "lifespan":
+            await receive()
+            await send({"type": "lifespan.startup.complete"})
+            await receive()
+            await send({"type": "lifespan.shutdown.complete"})
+            return
+        status, content = 405, b""
+        if scope["method"] == "POST":
+            message = msgspec.json.decode((await receive())["body"])
+            status, content = _answered(message)
+        headers = [(b"content-type", b"application/json")]
+        headers.append((b"content-length", b"%d" % len(content)))
+        await send({"type": "http.response.start", "status": status, "headers": headers})
+        await send({"type": "http.response.body", "body": content})
+
+    def _answered(message: Any) -> tuple[int, bytes]:
+        method, id = message.get("method"), message.get("id")
+        if id is None:
+            return 202, b""
+        answer: dict[str, Any] = {"jsonrpc": "2.0", "id": id}
+        if method == "tools/call":
+            text = message["params"]["arguments"]["text"]
+            said = [{"type": "text", "text": text}]
+            answer["result"] = {"content": said, "isError": False, "resultType": "complete"}
+        elif method in RESULTS:
+            answer["result"] = RESULTS[method]
+        else:
+            answer["error"] = {"code": -32601, "message": "Method not found"}
+            return 404, msgspec.json.encode(answer)
+        return 200, msgspec.json.encode(answer)
+
+    _serve_bare(app)
+
+
+def _serve_bare(app: Any) -> None:
+    import socket
+
+    import uvicorn
+
+    listener = socket.create_server(("127.0.0.1", 0))
+    print("-", listener.getsockname()[1], flush=True)
+    config = uvicorn.Config(
+        app, loop="uvloop", http="httptools", access_log=False, log_level="error"
+    )
+    uvicorn.Server(config).run(sockets=[listener])
+
+
+def _pilotage(url: str) -> None:
+    from pilotage import config
+    from pilotage.app import App, local_principal
+    from pilotage.server import serve
+    from pilotage.tool.roots import roots
+
+    with tempfile.TemporaryDirectory() as home:
+        given = {"upstreams": {"up": {"url": url, "effects": {"*": "read"}}}}
+        given["egress"] = {"allow": "127.0.0.1"}  # type: ignore[dict-item]
+        Path(home, "config.yaml").write_text(json.dumps(given), "utf-8")
+        settings = config.read(environment={"PILOTAGE_HOME": home, "HOME": home})
+        app = App(settings, roots(home), ())
+        key = app.keys.create("bench", ("developer",), by=local_principal())[1]
+
+        def ready(address: str, _: object) -> None:
+            print(key, address.rsplit(":", 1)[1], flush=True)
+
+        serve.serve(app, serve.Options(port=0), ready)
+        app.close()
+
+
+FASTMCP = """
+import asyncio, socket, sys, uvicorn
+from fastmcp import Client
+from fastmcp.server import create_proxy
+url, kept = sys.argv[1], sys.argv[2] == "kept"
+async def main():
+    listener = socket.create_server(("127.0.0.1", 0))
+    client = Client(url)
+    if kept:
+        await client.__aenter__()
+    proxy = create_proxy(client if kept else url)
+    app = proxy.http_app(path="/mcp", stateless_http=True, json_response=True)
+    config = uvicorn.Config(app, http="httptools", access_log=False, log_level="error")
+    print("-", listener.getsockname()[1], flush=True)
+    await uvicorn.Server(config).serve(sockets=[listener])
+import uvloop
+uvloop.run(main())
+"""
+
+
+def peer() -> list[str] | None:
+    """The Python that has FastMCP, in an environment of its own, made once; None: not to be had."""
+    from pilotage import config
+
+    folder = config.cache_folder(os.environ) / f"bench-{PEER}"
+    python = folder / "bin" / "python"
+    uv = shutil.which("uv") or str(Path(sys.executable).with_name("uv"))
+    if not python.exists():
+        made = subprocess.run([uv, "venv", "-q", "--python", sys.executable, folder], check=False)
+        packages = [PEER, "uvloop", "httptools", "uvicorn"]
+        install = [uv, "pip", "install", "-q", "--python", str(python), *packages]
+        if made.returncode or subprocess.run(install, check=False).returncode:
+            shutil.rmtree(folder, ignore_errors=True)
+            return None
+    return [str(python), "-c", FASTMCP]
+
+
+if __name__ == "__main__":
+    if sys.argv[1] == "upstream":
+        _upstream()
+    else:
+        _pilotage(sys.argv[2])

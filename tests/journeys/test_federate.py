@@ -1,0 +1,42 @@
+"""The tour of examples/05-federate does what its guide says."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture(scope="module")
+def tour() -> subprocess.CompletedProcess[str]:
+    programs = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+    kept = {k: v for k, v in os.environ.items() if not k.startswith(("PILOTAGE_", "MCP_"))}
+    return subprocess.run(
+        ["bash", "examples/05-federate/tour.sh"],
+        cwd=ROOT,
+        env={**kept, "PATH": programs},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=300,
+    )
+
+
+def test_the_tour_ends_well_and_its_rug_pull_is_caught(
+    tour: subprocess.CompletedProcess[str],
+) -> None:
+    assert tour.returncode == 0, tour.stdout + tour.stderr
+    assert "notes is ready" in tour.stdout
+    assert '"notes": 1' in tour.stdout
+    assert "team_note_add  quarantined: its description changed" in tour.stdout
+    assert "wants a file that holds secrets" in tour.stdout
+    assert "exit 1\nexit 2" in tour.stdout
+    assert "hint:  pilotage tools diff team_note_add" in tour.stderr
+    assert '"notes": 2' in tour.stdout, "the call that was refused never reached the server"
+    assert "tool.restored" in tour.stdout
+    assert "the chain holds" in tour.stdout
