@@ -203,7 +203,7 @@ async def test_a_reader_that_takes_nothing_holds_up_nobody(house: House) -> None
     while b"event: ended" not in (chunk := await reader.read(65_536)):
         assert chunk
         read += len(chunk)
-    assert read > 1_000_000, "all of it came in the end"
+    assert read > 500_000, "far more than any buffer between us holds"
     writer.close()
 
 
