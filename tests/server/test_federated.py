@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
+import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -348,3 +350,44 @@ async def test_a_key_for_some_tools_reads_no_resource(tmp_path: Path) -> None:
         with pytest.raises(MCPError):
             await client.read_resource("x://a")
         assert not [m for _, m in server.seen if m.get("method") == "resources/read"]
+
+
+async def test_administrators_see_how_upstreams_stand_and_what_was_refused(tmp_path: Path) -> None:
+    async def get(house: House, role: str) -> tuple[int, Any]:
+        headers = {"Authorization": f"Bearer {house.key(role)}"}
+        async with house.session.get(house.url + "/api/v2/upstreams", headers=headers) as answer:
+            return answer.status, await answer.json()
+
+    async with (
+        serving(tools=[tool("echo"), tool("a b")]) as server,
+        fronted(tmp_path / "h", server) as house,
+    ):
+        status, body = await get(house, "admin")
+        assert status == 200
+        (shown,) = body["upstreams"]
+        assert (shown["state"], shown["version"], shown["tools"]) == ("ready", MODERN, ["echo"])
+        assert [one["tool"] for one in shown["refused"]] == ["a b"]
+        assert (await get(house, "viewer"))[0] == 403
+        await server.stop()
+        house.app.others.federation.connections[0]._suspect()
+        await until(lambda: house.app.registry.all["echo"].state is State.UNAVAILABLE)
+        _, body = await get(house, "admin")
+        assert body["upstreams"][0]["state"] == "unavailable"
+        assert "cannot be reached" in body["upstreams"][0]["why"]
+
+
+async def test_the_terminal_without_a_server_reaches_them_as_well(tmp_path: Path) -> None:
+    home = tmp_path / "h"
+    home.mkdir()
+    async with serving() as server:
+        upstream = {"url": server.url, "effects": {"*": "read"}}
+        given = {"egress": {"allow": "127.0.0.1"}, "upstreams": {"up": upstream}}
+        (home / "config.yaml").write_text(yaml.safe_dump(given), "utf-8")
+        process = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-m", "pilotage.cli.main", "call", "echo", "--arg", "text=hi"),
+            stdout=asyncio.subprocess.PIPE,
+            env={**os.environ, "PILOTAGE_HOME": str(home)},
+        )
+        out, _ = await process.communicate()
+    assert process.returncode == 0
+    assert json.loads(out)["text"] == "hi"

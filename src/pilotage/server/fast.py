@@ -134,6 +134,9 @@ class Fast:
             scope[DONE] = done
             await self._protocol.serve(scope, head, by, replay(body, receive), send)
             return
+        await self._answer(send, content)
+
+    async def _answer(self, send: Send, content: bytes) -> None:
         self.answered += 1
         await send(ok(len(content)))
         await send({"type": "http.response.body", "body": content})

@@ -14,7 +14,16 @@ from pilotage.app import App
 from pilotage.domain.errors import BadInput, PilotageError
 from pilotage.server.http import JSON, a_bug, encode, refusal, retry_after
 from pilotage.server.metrics import Metrics
-from pilotage.server.routes import approvals, health, pins, records, run_records, runs, tools
+from pilotage.server.routes import (
+    approvals,
+    health,
+    pins,
+    records,
+    run_records,
+    runs,
+    tools,
+    upstreams,
+)
 
 
 def make(app: App, metrics: Metrics, stopping: Callable[[], bool]) -> FastAPI:
@@ -30,6 +39,7 @@ def make(app: App, metrics: Metrics, stopping: Callable[[], bool]) -> FastAPI:
     health.add(api, app, metrics, stopping)
     tools.add(api, app)
     pins.add(api, app)
+    upstreams.add(api, app)
     records.add(api, app)
     approvals.add(api, app)
     runs.add(api, app)
