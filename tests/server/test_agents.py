@@ -128,6 +128,21 @@ async def test_what_is_not_theirs_is_not_found_and_said_as_what_is_not_there(
             await other.get_prompt("why-did-this-run-fail", {"run": run})
 
 
+async def test_a_secret_that_a_scan_has_found_is_in_no_report(house: House, app: App) -> None:
+    secret = "AKIA" + "Q3EGRJZX6WVTNP2K"
+    (app.roots.base / "project" / "settings.py").write_text(f'aws_key = "{secret}"\n')
+    async with connected(house, house.key("developer"), "2026-07-28") as client:
+        given = {"source_path": "project", "scan_type": "secret"}
+        answer = await client.call_tool("security_scanner", given)
+        (listed,) = (await client.list_resources()).resources
+        places = [listed.uri, f"{listed.uri}/findings"]
+        reports = listed.uri.replace("scans", "reports")
+        places += [f"{reports}.{kind}" for kind in ("sarif", "html", "json")]
+        texts = [answer.model_dump_json(), *[(await read(client, uri)).text for uri in places]]
+    assert '"findings_total":1' in texts[1], "it was found"
+    assert not [text for text in texts if secret in text]
+
+
 @era
 async def test_a_page_that_cannot_be_is_a_mistake_of_its_own(house: House, mode: str) -> None:
     async with connected(house, house.key("developer"), mode) as client:

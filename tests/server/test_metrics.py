@@ -52,6 +52,13 @@ async def call(house: House, tool: str, body: Any, key: str | None, **headers: s
         return answer.status
 
 
+def refused(found: dict[Sample, float]) -> dict[tuple[str, str], float]:
+    """By door and reason."""
+    told = {key: value for key, value in found.items() if key[0] == "pilotage_refused_total"}
+    labels = {key: dict(key[1]) for key in told}
+    return {(labels[key]["via"], labels[key]["reason"]): value for key, value in told.items()}
+
+
 async def test_calls_and_refusals_are_counted_by_reason(house: House) -> None:
     developer, viewer = house.key("developer"), house.key("viewer")
     house.app.registry.mark({"note": (State.QUARANTINED, "it changed")})
@@ -70,12 +77,7 @@ async def test_calls_and_refusals_are_counted_by_reason(house: House) -> None:
     async with connected(house, viewer, "2026-07-28") as client:
         assert (await client.call_tool("echo", {"text": "hi"})).is_error is True
     found = await metrics(house)
-    counts = {
-        tuple(dict(labels)[name] for name in ("via", "reason")): value
-        for (name, labels), value in found.items()
-        if name == "pilotage_refused_total"
-    }
-    assert counts == {
+    assert refused(found) == {
         ("rest", "unauthenticated"): 1,
         ("rest", "denied"): 2,  # by the policy, and at the door
         ("rest", "arguments"): 1,

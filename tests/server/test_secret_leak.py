@@ -202,6 +202,14 @@ async def by_run(house: House, key: str, sinks: Sinks) -> str:
     return str(run.id)
 
 
+async def by_reading(house: House, key: str, approval: str, sinks: Sinks) -> None:
+    for path in ("calls", "audit", "approvals", f"approvals/{approval}", "tools", "tools/teller",
+                 "runs", "openapi.json", "pins"):  # fmt: skip
+        sinks.add(f"/{path}", await ask(house, "GET", f"/api/v2/{path}", key))
+    for path in ("metrics", "healthz", "readyz"):
+        sinks.add(f"/{path}", await ask(house, "GET", f"/{path}", key))
+
+
 def at_the_terminal(house: House, tmp_path: Path, run: str, approval: str, sinks: Sinks) -> None:
     """The command line on the same state, in a process of its own."""
     for words in (
@@ -238,11 +246,7 @@ async def test_no_canary_is_in_any_output(
     await by_mcp(house, operator, approval, sinks)
     run = await by_run(house, operator, sinks)
     await house.app.audit.settled()
-    for path in ("calls", "audit", "approvals", f"approvals/{approval}", "tools", "tools/teller",
-                 "runs", "openapi.json", "pins"):  # fmt: skip
-        sinks.add(f"/{path}", await ask(house, "GET", f"/api/v2/{path}", admin))
-    for path in ("metrics", "healthz", "readyz"):
-        sinks.add(f"/{path}", await ask(house, "GET", f"/{path}", admin))
+    await by_reading(house, admin, approval, sinks)
     at_the_terminal(house, tmp_path, run, approval, sinks)
     monkeypatch.setenv("MCP_API_KEY", admin)
     assert main(["mcp-config", "claude", "--url", house.url]) == 0
