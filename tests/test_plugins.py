@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import sys
 from pathlib import Path
@@ -10,7 +11,9 @@ import pytest
 
 from pilotage import config
 from pilotage.app import App, local_principal
-from pilotage.domain.errors import PilotageError
+from pilotage.domain.errors import NotFound, PilotageError
+from pilotage.store.database import Database
+from pilotage.tool.plugins import Plugins
 from pilotage.tool.registry import State
 from pilotage.tool.roots import roots
 
@@ -41,13 +44,24 @@ def install(site: Path, package: str, text: str, *entries: str) -> None:
     (site / f"{package}.py").write_text(text)
     info = site / f"{package}-1.0.dist-info"
     info.mkdir()
+    (info / "RECORD").write_text(f"{package}.py,,\n{info.name}/METADATA,,\n")
     (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {package}\nVersion: 1.0\n")
     (info / "entry_points.txt").write_text("[pilotage.tools]\n" + "\n".join(entries) + "\n")
 
 
 def app(home: Path, plugins: str) -> App:
+    """With plugins that are trusted as they are now: see test_plugin_trust.py."""
     environment = {"PILOTAGE_HOME": str(home), "HOME": str(home), "PILOTAGE_PLUGINS": plugins}
-    return App(config.read(environment=environment), roots(home), ())
+    settings = config.read(environment=environment)
+    database = Database(home / "pilotage.db")
+    try:
+        known = Plugins(database, lambda *_: None, home)
+        for name in settings.words("plugins"):
+            with contextlib.suppress(NotFound):
+                known.trust(name, local_principal())
+    finally:
+        database.close()
+    return App(settings, roots(home), ())
 
 
 def names(home: Path, plugins: str) -> list[str]:

@@ -98,11 +98,16 @@ class App:
             lambda who, why: self.audit.refuse(new_id(), "", who, "run", why),
             self._current,
         )
-        self.services[Runs] = self.runs
-        self.services[RunAccess] = self.run_access
+        self.services |= {Runs: self.runs, RunAccess: self.run_access}
         self._add(_tools(self.services) if tools is None else tools)
-        self._add_plugins(settings.words("plugins"))
-        if settings.upstreams or registered.any_there(self.database):
+        self._take_in()
+
+    def _take_in(self) -> None:
+        """Plugins that are named, then what others registered: in the registry before anybody is
+        answered."""
+        if named := self.settings.words("plugins"):
+            self._add_plugins(named)
+        if self.settings.upstreams or registered.any_there(self.database):
             self.others.load()
 
     @functools.cached_property
@@ -153,10 +158,19 @@ class App:
             self.registry.add(definition.bind(self.services))
 
     def _add_plugins(self, names: Sequence[str]) -> None:
-        """Tools of other packages are pinned as those of other servers are: see tool/pin.py."""
-        found = shelf.plugins("pilotage.tools", names, Definition)
-        for name in names if found else ():
-            here = shelf.plugins("pilotage.tools", (name,), Definition)
+        """Tools of packages that somebody trusts (tool/plugins.py; a refusal is audited). They are
+        pinned as those of other servers are (tool/pin.py)."""
+        from pilotage.tool.plugins import GROUP, Plugins  # here, as importlib in shelf.plugins
+
+        publishers = self.settings.words("trusted_publishers")
+        trusted = Plugins(self.database, self.audit.note, self.settings.home, publishers)
+        try:
+            found = shelf.plugins(GROUP, names, Definition, trusted.check)
+        except PilotageError:
+            self.close()
+            raise
+        for name in names:
+            here = shelf.plugins(GROUP, (name,), Definition, trusted.check)
             mine = [found.pop(one) for one in here if one in found]
             self.others.plug(name, [one.bind(self.services) for one in mine])
 

@@ -161,7 +161,14 @@ SETTINGS: tuple[Setting, ...] = (
         "plugins",
         "PILOTAGE_PLUGINS",
         "",
-        "packages, or their entry points, whose tools are offered (group pilotage.tools); a list",
+        "packages, or their entry points, whose tools are offered (group pilotage.tools) once they "
+        "are trusted (pilotage plugins trust); a list",
+    ),
+    Setting(
+        "trusted_publishers",
+        "PILOTAGE_TRUSTED_PUBLISHERS",
+        "",
+        "ed25519 keys (base64) that the signature of a plugin is checked by; a list",
     ),
     Setting(
         "tests.unsandboxed",

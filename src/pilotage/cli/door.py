@@ -61,7 +61,8 @@ class Door:
         if self.client is not None:
             return await self.client.get(f"/api/v2/tools/{quote(name, safe='')}")
         assert self.app is not None
-        view: dict[str, Any] = msgspec.to_builtins(self.app.others.shown.one(name, local_principal()))
+        shown = self.app.others.shown.one(name, local_principal())
+        view: dict[str, Any] = msgspec.to_builtins(shown)
         return view
 
 

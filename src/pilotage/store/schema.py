@@ -168,6 +168,16 @@ MIGRATIONS: tuple[str, ...] = (
     ) STRICT;
     CREATE INDEX task_changed ON task (changed);
     """,
+    """
+    CREATE TABLE plugin (
+        name TEXT PRIMARY KEY,
+        version TEXT NOT NULL,
+        files TEXT NOT NULL,
+        publisher TEXT NOT NULL,
+        by TEXT NOT NULL,
+        at INTEGER NOT NULL
+    ) STRICT;
+    """,
 )
 
 
