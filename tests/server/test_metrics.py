@@ -21,7 +21,9 @@ from pilotage.server.metrics import NAMES_LIMIT, Metrics
 from pilotage.tool.registry import State
 from server.conftest import House, running
 from server.test_agents import app, pipeline
+from server.test_federated import fronted
 from server.test_mcp import connected
+from upstream.mcp_server import serving
 from waiting import until
 
 __all__ = ["app"]
@@ -133,6 +135,20 @@ async def test_runs_that_have_not_ended_are_shown_by_state(house: House, tmp_pat
     file.touch()
     await house.app.runs.wait(run)
     assert of(await metrics(house), "pilotage_runs", state="running") == 0
+
+
+async def test_how_a_server_behind_us_stands_is_shown(tmp_path: Path) -> None:
+    async with serving() as server, fronted(tmp_path / "h", server) as house:
+        found = await metrics(house)
+        assert of(found, "pilotage_upstream", upstream="up", state="ready") == 1
+        assert of(found, "pilotage_upstream", upstream="up", state="unavailable") == 0
+        await server.stop()
+        key = house.key("developer")
+        while house.app.registry.all["echo"].state is State.READY:
+            await call(house, "echo", {"text": "x"}, key)
+        found = await metrics(house)
+        assert of(found, "pilotage_upstream", upstream="up", state="unavailable") == 1
+        assert of(found, "pilotage_upstream", upstream="up", state="ready") == 0
 
 
 async def test_names_of_tools_do_not_become_labels_without_end(house: House) -> None:
