@@ -89,6 +89,12 @@ def answered(peer: Peer) -> dict[str, Any]:
     return params
 
 
+def forged(state: str | None) -> bool:
+    """Does a server send a state that looks like one of ours? What a person says to its question
+    would then be taken for what was said to one of the house's (server/consent.py)."""
+    return state is not None and state.lower().startswith("pilotage.")
+
+
 def puts(peer: Peer | None) -> bool:
     """Is this a client that is asked in mid-call, since an answer that asks means nothing to it?"""
     return peer is not None and not peer.modern and peer.ask is not None
@@ -155,6 +161,8 @@ def _asks_back(tool: str, result: _Result, passed: bytes, peer: Peer | None) -> 
         return ToolResult(
             Outcome.FAILED, error=why, hint="call it from an MCP client that can elicit"
         )
+    if forged(result.requestState):
+        return ToolResult(Outcome.FAILED, error=f"{tool} asks back in the name of the house")
     requests = result.inputRequests if isinstance(result.inputRequests, dict) else {}
     for one in requests.values():
         method = one.get("method", "") if isinstance(one, dict) else ""

@@ -16,7 +16,7 @@ from pilotage.tool.registry import Registry
 from pilotage.tool.tool import Tool
 from pilotage.upstream import wire
 from pilotage.upstream.connection import Connection
-from pilotage.upstream.federated import answered, asks, completed, passes, put, puts
+from pilotage.upstream.federated import answered, asks, completed, forged, passes, put, puts
 from pilotage.upstream.federation import Federation
 from pilotage.upstream.link import Relay
 from pilotage.upstream.server import wrong_name
@@ -145,6 +145,8 @@ def _runner(connection: Connection) -> Any:
                 assert peer is not None
                 params |= await put(peer, value.get("inputRequests"), value.get("requestState"))
                 continue
+            if asks(value) and forged(str(value.get("requestState"))):
+                raise PilotageError(f"{connection.who} asks back in the name of the house")
             if "resultType" not in value:
                 raw = completed(raw)
             return ToolResult(Outcome.SUCCEEDED, wire=b'"result":' + raw)
