@@ -16,7 +16,7 @@ from pilotage.upstream.link import Relay
 
 _ASKS = "input_required"
 OURS = frozenset(("success", "outcome", "error", "hint"))
-"""What an answer of ours says of itself; a structure that has one of these stands under `result`."""
+"""What an answer of ours says of itself; a structure with one of these stands under `result`."""
 ROUNDS = 10
 """How often a server may ask back within one call, where we put its questions to a client."""
 _ABILITIES = {
