@@ -35,7 +35,7 @@ def fastmcp() -> list[str] | None:
         uv = shutil.which("uv") or HERE.parent / ".uv" / "bin" / "uv"
         home.mkdir(parents=True, exist_ok=True)
         (home / "overrides.txt").write_text(OVERRIDES, "ascii")
-        install = ["--override", home / "overrides.txt", f"fastmcp=={FASTMCP}", *LOOP]
+        install = ["--override", str(home / "overrides.txt"), f"fastmcp=={FASTMCP}", *LOOP]
         try:
             subprocess.run(
                 [uv, "venv", "--quiet", "--clear", "--python", sys.executable, home / "env"],

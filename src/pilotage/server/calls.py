@@ -30,10 +30,10 @@ from pilotage.server.http import (
     checked_body,
     encode,
     kept_headers,
-    ok,
     refusal,
     refuse_announced,
     send_json,
+    send_ok,
     usable_key,
     whole_body,
 )
@@ -101,8 +101,7 @@ class Calls:
             if result.kept is not None:
                 await send_json(send, 200, content, *kept_headers(result.kept))
                 return
-            await send(ok(len(content)))
-            await send({"type": "http.response.body", "body": content})
+            await send_ok(send, content)
         else:
             await self._wait(Watch(receive, send, stream=False), resume(running, wants))
 

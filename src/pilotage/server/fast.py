@@ -30,9 +30,9 @@ from pilotage.server.http import (
     Send,
     checked_body,
     encode,
-    ok,
     refuse_announced,
     replay,
+    send_ok,
     whole_body,
 )
 from pilotage.server.protocol import Protocol
@@ -134,12 +134,8 @@ class Fast:
             scope[DONE] = done
             await self._protocol.serve(scope, head, by, replay(body, receive), send)
             return
-        await self._answer(send, content)
-
-    async def _answer(self, send: Send, content: bytes) -> None:
         self.answered += 1
-        await send(ok(len(content)))
-        await send({"type": "http.response.body", "body": content})
+        await send_ok(send, content)
 
     def wants(self, scope: Scope, head: Head) -> bool:
         """Do the headers say that this is a call, and nothing else of note? No header came twice

@@ -32,8 +32,8 @@ BY = "pilotage.by"
 """The key of an ASGI scope under which the authenticated principal is handed on."""
 HEAD = "pilotage.head"
 """The key under which a connection hands on the headers by name, none of which came twice."""
-RAW, LENGTH = "pilotage.raw", "pilotage.length"
-"""In the start of an answer: its headers as bytes, and how many bytes follow."""
+RAW = "pilotage.raw"
+"""In the start of an answer: its headers as bytes."""
 MCP = "/mcp"
 DONE = "pilotage.done"
 """The key under which a call that has run already hands on how it ended: a ToolResult, or what it
@@ -216,8 +216,15 @@ def ok(length: int) -> Message:
         "status": 200,
         "headers": headers,
         RAW: raw,
-        LENGTH: length,
     }
+
+
+async def send_ok(send: Send, content: bytes) -> None:
+    """An answer of JSON, in one step where `send` belongs to a connection that can."""
+    at_once = getattr(getattr(send, "__self__", None), "at_once", None)
+    if at_once is None or not at_once(content):
+        await send(ok(len(content)))
+        await send({"type": "http.response.body", "body": content})
 
 
 async def send_refusal(send: Send, error: PilotageError) -> None:

@@ -16,7 +16,7 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE, RequestResponseCy
 
 from pilotage.server.calls import PREFIX
 from pilotage.server.connection import Connection
-from pilotage.server.http import HEAD, LENGTH, MCP, RAW
+from pilotage.server.http import HEAD, MCP, RAW, ok
 
 REMEMBERED = 500
 HEAD_LIMIT = 4_096
@@ -27,6 +27,7 @@ _NOT_ORDINARY = frozenset(
 )
 """Headers that change what a request is, or differ in each, so that keeping them helps nobody."""
 _OF_ONE_CONNECTION = ("server", "client", "scheme", "state")
+_SCOPES = 16
 
 
 class Known(NamedTuple):
@@ -46,11 +47,15 @@ class Knowing(Connection):
         super().__init__(*given, **named)
         self._begun = self._completed = 0  # requests that the parser saw
         self._quick: _Cycle | None = None
+        self._scopes: dict[int, tuple[Known, dict[str, Any]]] = {}
         self._timer: asyncio.TimerHandle | None = None
         self._quiet_since = 0.0
         self._default: tuple[Any, bytes] = (None, b"")
         self._plain = not (
-            self.config.access_log or self.limit_concurrency or self.config.reset_contextvars
+            self.config.access_log
+            or self.limit_concurrency
+            or self.config.reset_contextvars
+            or self.app_state
         )
 
     def data_received(self, data: bytes) -> None:
@@ -81,20 +86,24 @@ class Knowing(Connection):
     def _begin(self, known: Known, body: bytes) -> None:
         """Serve a whole request with a known head."""
         cycle = self._quick
-        if cycle is None or not cycle.task.done():
+        if cycle is None or cycle.task is not None:
             cycle = self._quick = _Cycle(self)
-        scope = {
-            **known.scope,
-            "server": self.server,
-            "client": self.client,
-            "scheme": self.scheme,
-            "state": self.app_state.copy(),
-        }
-        cycle.begin(scope, body)
+        own = self._scopes.get(id(known))
+        if own is None:
+            own = self._scope_of(known)
+        cycle.begin(own[1].copy(), body)
         self.cycle = cycle
-        cycle.task = self.loop.create_task(cycle.run_asgi(self.app))
-        cycle.task.add_done_callback(self.tasks.discard)
-        self.tasks.add(cycle.task)
+        cycle.task = task = self.loop.create_task(cycle.run(self.app))
+        self.tasks.add(task)
+
+    def _scope_of(self, known: Known) -> tuple[Known, dict[str, Any]]:
+        """The scope of a known head on this connection, to be copied for each request. A client has
+        few heads at a time."""
+        mine = {"server": self.server, "client": self.client, "scheme": self.scheme}
+        if len(self._scopes) >= _SCOPES:
+            self._scopes.clear()
+        own = self._scopes[id(known)] = (known, {**known.scope, **mine})
+        return own
 
     def _learn(self, data: bytes, end: int) -> None:
         """Keep what was parsed, where the head ended at `end` and nothing about it is special."""
@@ -170,8 +179,6 @@ class Knowing(Connection):
 class _Cycle(RequestResponseCycle):
     """One request with a known head after another, whose body is whole already."""
 
-    task: asyncio.Task[None]
-
     def __init__(self, connection: Knowing) -> None:
         super().__init__(
             scope=cast(Any, {}),
@@ -188,10 +195,10 @@ class _Cycle(RequestResponseCycle):
         )
         self._connection = connection
         self._given: bytes | None = None
-        self._start: Any = None
+        self.task: asyncio.Task[None] | None = None
 
     def begin(self, scope: Any, body: bytes) -> None:
-        self.scope, self._given, self._start = scope, body, None
+        self.scope, self._given = scope, body
         self.more_body = self.response_started = self.response_complete = False
         self.chunked_encoding, self.expected_content_length = None, 0
         self.keep_alive = True
@@ -199,32 +206,33 @@ class _Cycle(RequestResponseCycle):
         self.on_response = self._connection.on_response_complete
         self.message_event.clear()
 
+    async def run(self, app: Any) -> None:
+        """One that is cancelled before this begins stays in `tasks`: the server ends then."""
+        try:
+            await self.run_asgi(app)
+        finally:
+            if self.task is not None:
+                self._connection.tasks.discard(self.task)
+            self.task = None
+
     async def receive(self) -> Any:
         if self._given is None:
             return await super().receive()
         body, self._given = self._given, None
         return {"type": "http.request", "body": body, "more_body": False}
 
-    async def send(self, message: Any) -> None:
-        start = self._start
-        if start is None:
-            if RAW in message and not self.response_started:
-                self._start = message
-            else:
-                await super().send(message)
-            return
-        self._start = None
-        body = message.get("body", b"")
+    def at_once(self, content: bytes) -> bool:
+        """Answer 200 with this JSON in one write; False where that takes more than a write."""
         if (
-            len(body) == start[LENGTH]
-            and self.keep_alive
-            and not (self.disconnected or self.flow.write_paused or message.get("more_body"))
+            self.response_started
+            or self.disconnected
+            or self.flow.write_paused
+            or not self.keep_alive
         ):
-            head = self._connection.default_headers()
-            self.transport.write(b"".join((OK, head, start[RAW], body)))
-            self.response_started = self.response_complete = True
-            self.message_event.set()
-            self.on_response()
-        else:
-            await super().send(start)
-            await super().send(message)
+            return False
+        head = self._connection.default_headers()
+        self.transport.write(b"%b%b%b%b" % (OK, head, ok(len(content))[RAW], content))
+        self.response_started = self.response_complete = True
+        self.message_event.set()
+        self.on_response()
+        return True
