@@ -24,7 +24,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
-from bench.federation_servers import PEER, peer
+from bench.federation_servers import peer
 
 TEXT = "hello"
 GOAL_RATE, GOAL_ADDED = 4_000.0, 1.0
@@ -207,8 +207,6 @@ def bench(rounds: int, seconds: float, peers: bool) -> Found:
         if python is not None:
             servers["fastmcp"] = stack.enter_context(running([*python, url, "new"], 0))
             servers["fastmcp-kept"] = stack.enter_context(running([*python, url, "kept"], 0))
-        elif peers:
-            print(f"{PEER} does not install here: it is not measured")
         targets = [target for target in TARGETS if target.server in servers]
         for target in targets:
             measure(target, servers[target.server], 1, 0.5)

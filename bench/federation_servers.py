@@ -4,15 +4,13 @@ it listens."""
 from __future__ import annotations
 
 import json
-import os
-import shutil
-import subprocess
 import sys
 import tempfile
 from pathlib import Path
 from typing import Any
 
-PEER = "fastmcp==4.1.2"
+from bench.peers import fastmcp
+
 TOOL = {
     "name": "echo",
     "description": "Say it again.",
@@ -140,20 +138,9 @@ uvloop.run(main())
 
 
 def peer() -> list[str] | None:
-    """The Python that has FastMCP, in an environment of its own, made once; None: not to be had."""
-    from pilotage import config
-
-    folder = config.cache_folder(os.environ) / f"bench-{PEER}"
-    python = folder / "bin" / "python"
-    uv = shutil.which("uv") or str(Path(sys.executable).with_name("uv"))
-    if not python.exists():
-        made = subprocess.run([uv, "venv", "-q", "--python", sys.executable, folder], check=False)
-        packages = [PEER, "uvloop", "httptools", "uvicorn"]
-        install = [uv, "pip", "install", "-q", "--python", str(python), *packages]
-        if made.returncode or subprocess.run(install, check=False).returncode:
-            shutil.rmtree(folder, ignore_errors=True)
-            return None
-    return [str(python), "-c", FASTMCP]
+    """The command of FastMCP's proxy; None: it is not to be had here."""
+    found = fastmcp()
+    return None if found is None else [found[0], "-c", FASTMCP]
 
 
 if __name__ == "__main__":
