@@ -93,6 +93,7 @@ class App:
         self.runs = self._runs(settings)
         self._judges = StepApprovals(self.approvals, self.runs, lambda: self.person_here)
         self.run_access = RunAccess(
+            self.database,
             self.runs,
             lambda by, action: self.policy.may(by, action),
             lambda who, why: self.audit.refuse(new_id(), "", who, "run", why),

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from pilotage.audit.verify import verify
+from pilotage.pipeline import access
 from process.test_run import alive, pids
 from server.conftest import House
 from server.run_tools import run_house
@@ -198,6 +199,23 @@ async def test_a_step_acts_with_the_rights_of_who_started_the_run(house: House) 
     await at_rest(house, run)
     _, shown = await ask(house, "GET", f"/{run}", mine)
     assert shown["steps"][0]["outcome"] == "denied"
+
+
+async def test_so_many_open_runs_of_one_principal_and_no_more(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(access, "OPEN_EACH", 2)
+    a, b = house.headers("ci"), house.headers("ci")
+    known = {**a, "Idempotency-Key": "k"}
+    run = await started(house, known, WAITS)
+    await started(house, a, WAITS)
+    status, body = await ask(house, "POST", "", a, {"pipeline": WAITS})
+    assert (status, "have not ended" in body["error"]) == (429, True)
+    assert await started(house, known, WAITS) == run, "that one is there"
+    await started(house, b, WAITS)
+    assert (await ask(house, "POST", f"/{run}/cancel", a))[0] == 200
+    await until(lambda: house.app.runs.summary(run).state == "ended")
+    await started(house, a, WAITS)
 
 
 async def test_a_viewer_starts_nothing(house: House) -> None:

@@ -10,12 +10,18 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from pilotage.domain.call import Principal
-from pilotage.domain.errors import Denied, NotFound
+from pilotage.domain.errors import Busy, Denied, NotFound
+from pilotage.domain.pipeline import Pipeline
 from pilotage.domain.run import RunState, RunSummary
+from pilotage.pipeline.prepare import Given
 from pilotage.pipeline.runs import Runs
+from pilotage.store import runs as rows
+from pilotage.store.database import Database
 from pilotage.store.runs import ANY, Wanted
 
 READ, WRITE, APPROVE = "runs:read", "runs:write", "runs:approve"
+OPEN_EACH = 500
+"""Runs of one principal that have not ended, those that wait for a person among them."""
 
 
 class RunAccess:
@@ -24,12 +30,14 @@ class RunAccess:
 
     def __init__(
         self,
+        database: Database,
         runs: Runs,
         may: Callable[[Principal, str], bool],
         refuse: Callable[[str, str], None],
         current: Callable[[Principal], Principal],
     ) -> None:
-        self.runs, self._may, self._refuse, self._current = runs, may, refuse, current
+        self._database, self.runs = database, runs
+        self._may, self._refuse, self._current = may, refuse, current
 
     def check(self, by: Principal, action: str) -> None:
         """Denied, and on record, where no role of theirs allows it."""
@@ -37,6 +45,15 @@ class RunAccess:
             why = f"no role of {by.name} allows {action}"
             self._refuse(by.name, why)
             raise Denied(why, "roles.yaml: manage")
+
+    async def start(self, pipeline: Pipeline, given: Given, by: Principal) -> str:
+        """A run of theirs, see Runs.start; Busy where OPEN_EACH of theirs have not ended. That they
+        may start one was checked."""
+        known = given.key is not None and rows.under(self._database, by.name, given.key)
+        if not known and rows.open_of(self._database, by.name) >= OPEN_EACH:
+            what = f"{OPEN_EACH} runs of {by.name} have not ended"
+            raise Busy(what, "pilotage runs list shows them, pilotage runs cancel ends one")
+        return await self.runs.start(pipeline, given, by)
 
     def seen(self, run: str, by: Principal) -> RunSummary:
         """The run; NotFound where it is not there, and the same where it is not theirs to see."""

@@ -103,6 +103,13 @@ def under(database: Database, principal: str, key: str) -> RunRow | None:
     return RunRow(*rows[0]) if rows else None
 
 
+def open_of(database: Database, principal: str) -> int:
+    """How many runs of this principal have not ended."""
+    query = "SELECT count(*) FROM run WHERE state <> 'ended' AND principal = ?"
+    found: int = database.read(query, principal)[0][0]
+    return found
+
+
 def alike(database: Database, start: str) -> list[str]:
     """Ids of runs that begin with `start`, two at most."""
     query = "SELECT id FROM run WHERE substr(id, 1, length(?1)) = ?1 LIMIT 2"

@@ -108,7 +108,7 @@ async def run_start(
         lines = [problem_line(each) for each in error.problems[:PROBLEMS]]
         raise BadInput("\n".join(lines), "mend each of these") from None
     given = Given(inputs, github(context), {}, key or here.call.idempotency_key)
-    return _status(access, await access.runs.start(made, given, here.call.by))
+    return _status(access, await access.start(made, given, here.call.by))
 
 
 @tool(Effect.READ, idempotent=True)

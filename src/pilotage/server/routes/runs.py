@@ -160,7 +160,7 @@ def _add_start(api: FastAPI, app: App) -> None:
         same principal is the same run again; with another pipeline or other inputs it is a 409."""
         pipeline, warnings = _pipeline(app, body.pipeline)
         given = Given(body.inputs, github(body.context), body.environment, key, body.timeout)
-        run = await app.runs.start(pipeline, given, request.scope[BY])
+        run = await app.run_access.start(pipeline, given, request.scope[BY])
         response.headers["Location"] = f"/api/v2/runs/{run}"
         return {**view(app, run), "warnings": warnings}
 
