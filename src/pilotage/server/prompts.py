@@ -115,7 +115,8 @@ def _why_did_this_run_fail(app: App, by: Principal, given: Mapping[str, str]) ->
             "step that did not succeed, its outcome and its error, and whether later steps failed "
             "only because of it (outcome skipped). Tell apart what the tool found (a verdict "
             "FAIL), what could not run (unavailable, timed_out) and what was refused (denied). "
-            "Then give the mend: what to change in the pipeline, the code or the permissions. A "
+            "Tool run_logs has what the steps told. Then give the mend: what to change in the "
+            "pipeline, the code or the permissions. A "
             f"run that waits needs a person: pilotage runs approve|reject|resume {run}. {DATA}"
         ),
         _resource(f"pilotage://runs/{run}", view(app, run, results=True)),

@@ -63,6 +63,7 @@ class Protocol:
 
     def __init__(self, app: App, local: Principal | None = None) -> None:
         self._app, self._local = app, local
+        self._most = app.settings.number("mcp.tools.listed")
         self._bus = InMemorySubscriptionBus()
         self._listen = offered.Listen(self._bus)
         self._connections: set[Connection] = set()
@@ -182,9 +183,12 @@ class Protocol:
         many, some, and how to find the others."""
         if params is not None and params.cursor is not None:
             raise MCPError(code=types.INVALID_PARAMS, message="there is one page only")
-        most = self._app.settings.number("mcp.tools.listed")
-        tools = search.listed(self._visible(self._who(context)), most)
+        tools = search.listed(self._visible(self._who(context)), self._most)
         return types.ListToolsResult(tools=tools, ttl_ms=0, cache_scope="private")
+
+    def _searches(self, name: str, by: Principal) -> bool:
+        """Are the two that reach the others there for `by`?"""
+        return name not in self._app.registry.all and len(self._visible(by)) > self._most
 
     def _visible(self, by: Principal) -> list[Tool]:
         return [
@@ -202,7 +206,7 @@ class Protocol:
             trace.request.set(context.request.scope[REQUEST])
         if self._app.tracing is not None:
             trace.came.set(relay.trace_of(context))
-        meta = name in search.NAMES and name not in self._app.registry.all
+        meta = name in search.NAMES and self._searches(name, by)
         try:
             if meta and name == search.SEARCH:
                 return search.found(self._visible(by), arguments)
