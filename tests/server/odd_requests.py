@@ -140,7 +140,13 @@ def bodies() -> Iterator[Odd]:
 def texts() -> Iterator[Odd]:
     """Bytes that are almost JSON, and JSON that is read in more than one way."""
     good = _json(GOOD)
-    for what, body in (
+    for what, body in (*_wholes(good), *_values(good), *_twice(good)):
+        yield Odd(what, body=body)
+
+
+def _wholes(good: bytes) -> tuple[tuple[str, bytes], ...]:
+    """What is around a request, or in its place."""
+    return (
         ("empty", b""),
         ("a BOM", b"\xef\xbb\xbf" + good),
         ("UTF-16", json.dumps(GOOD).encode("utf-16")),
@@ -151,6 +157,16 @@ def texts() -> Iterator[Odd]:
         ("cut", good[:-1]),
         ("a batch", b"[" + good + b"]"),
         ("a batch of two", b"[" + good + b"," + good + b"]"),
+        ("not JSON", b"text=hi"),
+        ("a notification", _json({"jsonrpc": "2.0", "method": "notifications/initialized"})),
+        ("a cancel", _json({"jsonrpc": "2.0", "method": "notifications/cancelled", "params": {}})),
+        ("a response", _json({"jsonrpc": "2.0", "id": 1, "result": {}})),
+    )
+
+
+def _values(good: bytes) -> tuple[tuple[str, bytes], ...]:
+    """Numbers and texts that not every reader takes, or takes for the same."""
+    return (
         ("NaN", good.replace(b'"hi"', b"NaN")),
         ("Infinity", good.replace(b'"hi"', b"-Infinity")),
         ("1e999", good.replace(b'"hi"', b"1e999")),
@@ -169,6 +185,15 @@ def texts() -> Iterator[Odd]:
         ("an escaped name", good.replace(b'"method"', b'"m\\u0065thod"')),
         ("a comment", good.replace(b'"id"', b'/* no */ "id"')),
         ("a comma more", good.replace(b'"hi"', b'"hi",')),
+        ("deep", good.replace(b'"hi"', b"[" * 60 + b"]" * 60)),
+        ("too deep", good.replace(b'"hi"', b"[" * 70 + b"]" * 70)),
+        ("a long text", good.replace(b"hi", b"a" * 300_000)),
+    )
+
+
+def _twice(good: bytes) -> tuple[tuple[str, bytes], ...]:
+    """Names that come twice."""
+    return (
         ("id twice", good.replace(b'"id": 1', b'"id": 1, "id": 2')),
         ("method twice", good.replace(b'"id": 1', b'"id": 1, "method": "tools/list"')),
         ("method twice, last", good[:-1] + b', "method": "tools/list"}'),
@@ -176,15 +201,7 @@ def texts() -> Iterator[Odd]:
         ("name twice", good.replace(b'"name": "echo"', b'"name": "note", "name": "echo"')),
         ("text twice", good.replace(b'"hi"', b'"hi", "text": "ho"')),
         ("text twice, number", good.replace(b'"hi"', b'"hi", "text": 5')),
-        ("deep", good.replace(b'"hi"', b"[" * 60 + b"]" * 60)),
-        ("too deep", good.replace(b'"hi"', b"[" * 70 + b"]" * 70)),
-        ("a long text", good.replace(b"hi", b"a" * 300_000)),
-        ("not JSON", b"text=hi"),
-        ("a notification", _json({"jsonrpc": "2.0", "method": "notifications/initialized"})),
-        ("a cancel", _json({"jsonrpc": "2.0", "method": "notifications/cancelled", "params": {}})),
-        ("a response", _json({"jsonrpc": "2.0", "id": 1, "result": {}})),
-    ):
-        yield Odd(what, body=body)
+    )
 
 
 def heads() -> Iterator[Odd]:

@@ -134,7 +134,6 @@ class Fast:
             scope[DONE] = done
             await self._protocol.serve(scope, head, by, replay(body, receive), send)
             return
-        self.answered += 1
         await send_ok(send, content)
 
     def wants(self, scope: Scope, head: Head) -> bool:
@@ -250,6 +249,7 @@ class Fast:
         if done.wire is not None:
             if not done.wire.startswith(b'"result":'):
                 return None
+            self.answered += 1
             return b"".join((b'{"jsonrpc":"2.0","id":', encode(id), b",", done.wire, b"}"))
         if done.outcome is not _SUCCEEDED or done.content or done.warnings:
             return None
@@ -258,6 +258,7 @@ class Fast:
             text = encode(content.decode())
         except (TypeError, ValueError):
             return None
+        self.answered += 1
         return b"".join(
             (
                 b'{"jsonrpc":"2.0","id":',
@@ -292,7 +293,6 @@ class Fast:
         """The message of a call whose answer is an event stream already."""
         content = self.success(asked[0], done)
         if content is not None:
-            self.answered += 1
             return content
         parts: list[bytes] = []
 
