@@ -36,6 +36,7 @@ from pilotage.server.metrics import Metrics
 from pilotage.server.protocol import Protocol
 
 logger = logging.getLogger(__name__)
+FORMS = (b"application/x-www-form-urlencoded", b"multipart/form-data", b"text/plain")
 OPEN = frozenset(("/healthz", "/readyz", "/metrics", "/api/v2/openapi.json"))
 
 
@@ -102,6 +103,7 @@ class Front:
             await self._mcp.serve(scope, head, by, receive, send)
         else:
             if scope["method"] != "GET":
+                _refuse_forms(head)
                 receive = replay(await read_body(head, receive), receive)
             await self._management(scope, receive, _named(scope, send))
 
@@ -145,6 +147,13 @@ class Front:
         await self.metrics.idle(seconds)
         self._end.set()
         await self._ended.wait()
+
+
+def _refuse_forms(head: Head) -> None:
+    """What a form of any page could send without asking first is no request to us."""
+    kind = head.get(b"content-type", b"").partition(b";")[0].strip().lower()
+    if kind in FORMS:
+        raise Refused(415, "the body must be JSON", "send Content-Type: application/json")
 
 
 def _named(scope: Scope, send: Send) -> Send:
