@@ -19,7 +19,7 @@ from pathlib import Path
 from queue import Empty, SimpleQueue
 from typing import Any, Generic, TypeVar
 
-from pilotage.domain.errors import Busy, PilotageError, Unavailable
+from pilotage.domain.errors import BadInput, Busy, PilotageError, Unavailable
 from pilotage.store import schema
 
 T = TypeVar("T")
@@ -129,6 +129,8 @@ class Database:
             return self._reader().execute(query, values).fetchall()
         except sqlite3.OperationalError as error:
             raise Unavailable(f"{self.path} could not be read: {error}", "try again") from error
+        except OverflowError:
+            raise BadInput("a number is too large", "at most 9223372036854775807") from None
 
     def _reader(self) -> sqlite3.Connection:
         """The connection of this thread. It waits for nobody long: an event loop stands still
