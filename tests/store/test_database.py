@@ -6,7 +6,7 @@ import asyncio
 import sqlite3
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -17,6 +17,7 @@ from pilotage.audit.log import PENDING_LIMIT, AuditLog
 from pilotage.audit.verify import verify
 from pilotage.domain.call import Outcome, Principal, ToolCall, ToolResult
 from pilotage.domain.errors import Busy, Unavailable
+from pilotage.store import audit as rows
 from pilotage.store.database import Database
 
 
@@ -27,7 +28,7 @@ def database(tmp_path: Path) -> Iterator[Database]:
     made.close()
 
 
-def keep(name: str) -> object:
+def keep(name: str) -> Callable[[sqlite3.Connection], None]:
     def work(connection: sqlite3.Connection) -> None:
         connection.execute(
             "INSERT INTO api_key VALUES (?,?,?,'','',0,NULL,NULL)", (name, name, name.encode())
@@ -62,7 +63,6 @@ async def test_a_disk_that_fails_loses_no_audit_row_and_refuses_what_waits_for_i
 ) -> None:
     database = Database(tmp_path / "pilotage.db")
     log = AuditLog(database, Checkpoints(tmp_path / "audit"))
-    from pilotage.store import audit as rows
 
     def full(*_: object) -> None:
         raise sqlite3.OperationalError("database or disk is full")
@@ -92,7 +92,6 @@ async def test_a_full_audit_queue_refuses_what_opens_and_still_closes(
 ) -> None:
     database = Database(tmp_path / "pilotage.db")
     log = AuditLog(database, Checkpoints(tmp_path / "audit"))
-    from pilotage.store import audit as rows
 
     def full(*_: object) -> None:
         raise sqlite3.OperationalError("disk is full")
@@ -108,6 +107,40 @@ async def test_a_full_audit_queue_refuses_what_opens_and_still_closes(
     closings = "SELECT count(*) FROM audit WHERE call = 'c0' AND event IN ('call', 'close')"
     assert database.read(closings)[0][0] == 1
     log.seal()
+    database.close()
+
+
+async def test_what_a_write_says_to_the_audit_is_written_with_it_or_not_at_all(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    database = Database(tmp_path / "pilotage.db")
+    log = AuditLog(database, Checkpoints(tmp_path / "audit"))
+    by = Principal("p", frozenset())
+
+    def change(name: str, *, fails: bool = False) -> Callable[[sqlite3.Connection], None]:
+        def work(connection: sqlite3.Connection) -> None:
+            keep(name)(connection)
+            log.note("made", name, by, {})
+            if fails:
+                raise ValueError("halfway")
+
+        return work
+
+    def full(*_: object) -> None:
+        raise sqlite3.OperationalError("database or disk is full")
+
+    with monkeypatch.context() as broken:
+        broken.setattr(rows, "insert", full)
+        with pytest.raises(Unavailable):
+            await database.write(change("lost"))
+    work = [change("a"), change("b", fails=True), change("c")]
+    await asyncio.gather(*map(database.write, work), return_exceptions=True)
+    with pytest.raises(ValueError, match="halfway"):
+        await database.write(change("d", fails=True))
+    log.note("outside", "e", by, {})
+    await log.settled()
+    assert names(database) == ["a", "c"]
+    assert [entry.call for entry in reversed(log.list())] == ["a", "c", "e"]
     database.close()
 
 

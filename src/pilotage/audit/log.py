@@ -129,7 +129,8 @@ class AuditLog:
         """Record what the door turned away before it became a call (no key, wrong key)."""
         if len(self._pending) >= PENDING_LIMIT:
             raise Busy("the audit queue is full", "the disk is too slow for this load; try again")
-        self._add("refused", call, tool, principal, {"via": via, "error": why})
+        text = _encode({"via": via, "error": why})
+        self._pending.append((time_ns() // 1000, "refused", call, tool, principal, text))
 
     def note(
         self, event: str, about: str, by: Principal, words: Mapping[str, Any], tool: str = ""
@@ -137,13 +138,11 @@ class AuditLog:
         """Record what a person said to a run (approved, rejected, resumed, stopping), did to an
         API key (key.created, key.revoked), or what became of a tool's pin (tool.quarantined,
         tool.approved, tool.rejected, tool.restored). `about` is the id of the run or key, or where
-        the tool is from. Called in the writer's transaction: the change and this row are on disk
-        together."""
-        self._add(event, about, tool, by.name, words)
-
-    def _add(self, event: str, call: str, tool: str, by: str, body: Mapping[str, Any]) -> None:
-        text = _encode(body)
-        self._pending.append((time_ns() // 1000, event, call, tool, by, text))
+        the tool is from. Called in the writer's transaction, the change and this row are on disk
+        together, or neither is."""
+        row = (time_ns() // 1000, event, about, tool, by.name, _encode(words))
+        if not self._database.ride(row):
+            self._pending.append(row)
 
     async def settled(self) -> None:
         """Return once everything recorded before is on disk; raise if it cannot be."""
@@ -162,11 +161,12 @@ class AuditLog:
                 at, call, body = opened
                 self._begun.append((at, "open", call.id, call.tool, call.by.name, _encode(body)))
         pending = self._pending.copy()  # at once, since others append meanwhile
-        if not pending and not self._begun:
+        riders: builtins.list[Pending] = self._database.riders
+        if not pending and not self._begun and not riders:
             return None
         seq, before = rows.head(connection) or (-1, GENESIS)
         values: list[int | str] = []
-        for row in itertools.chain(self._begun, pending):
+        for row in itertools.chain(self._begun, pending, riders):
             seq += 1
             numbered = (seq, *row)
             before = chain(before, numbered)

@@ -59,6 +59,8 @@ class Database:
         self._readers = threading.local()
         self._opened: list[sqlite3.Connection] = []
         self._hooks: list[tuple[Callable[[], bool], Hook]] = []
+        self.riders: list[Any] = []
+        """What the writes of this transaction gave to its hooks: gone with a write that fails."""
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         with contextlib.suppress(FileExistsError):
             os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
@@ -100,6 +102,14 @@ class Database:
         """`hook` runs in the writer thread, last in each group, and in one of its own within 50 ms
         while `waits()`; what it returns runs after the commit, and only if there was one."""
         self._hooks.append((waits, hook))
+
+    def ride(self, what: Any) -> bool:
+        """Give `what` to the hooks of the transaction at hand, from within a write. False: this is
+        not the writer's thread."""
+        mine = threading.get_ident() == self._thread.ident
+        if mine:
+            self.riders.append(what)
+        return mine
 
     async def write(self, work: Write[T]) -> T:
         """Run `work` in the writer thread; return its result once it is committed."""
@@ -202,6 +212,7 @@ class Database:
             logger.error("%s could not be written: %s", self.path, error)
             for job in group:
                 job.error = Unavailable(f"{self.path} could not be written: {error}")
+        self.riders.clear()
         _settle(group)
         for done in after:
             try:
@@ -211,13 +222,14 @@ class Database:
 
     def _run(self, job: _Job[Any], *, alone: bool) -> None:
         """In a savepoint, which one that is alone in its transaction does not need."""
-        connection = self._connection
+        connection, riders = self._connection, len(self.riders)
         if not alone:
             connection.execute("SAVEPOINT job")
         try:
             job.value = job.work(connection)
         except BaseException as error:
             job.error = error
+            del self.riders[riders:]
             connection.execute("ROLLBACK" if alone else "ROLLBACK TO job")
             if alone:
                 connection.execute("BEGIN IMMEDIATE")
