@@ -235,6 +235,11 @@ class App:
             task.cancel()
             await self.others.federation.stop()
 
+    async def reach(self) -> None:
+        """Connect to upstream servers, where there may be any."""
+        if "others" in vars(self):
+            await self.others.federation.start(UPSTREAM_SECONDS)
+
     async def leave(self) -> None:
         """End what runs in this event loop: runs that are driven here, then connections."""
         await self.runs.close()

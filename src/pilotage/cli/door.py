@@ -12,7 +12,7 @@ from urllib.parse import quote
 
 import msgspec
 
-from pilotage.app import UPSTREAM_SECONDS, App, local_principal
+from pilotage.app import App, local_principal
 from pilotage.config import Settings
 from pilotage.domain.call import Report, silent
 from pilotage.domain.errors import BadInput
@@ -78,7 +78,7 @@ async def open_door(settings: Settings, roots: Roots) -> AsyncIterator[Door]:
     app = App(settings, roots)
     app.person_here = True
     try:
-        await app.others.federation.start(UPSTREAM_SECONDS)
+        await app.reach()
         yield Door(app, None)
     finally:
         await app.leave()
