@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -40,13 +40,28 @@ def ends_with(search: Any, end: Any) -> bool:
     return primitive(search) and primitive(end) and upper(text(search)).endswith(upper(text(end)))
 
 
+GROWN = 4 << 20
+"""Characters that a text made by a function has at most."""
+
+
+def _grown(parts: Iterable[str], between: int = 0) -> list[str]:
+    """The parts of a text that is about to be made. ValueError where it would be too long."""
+    kept, left = [], GROWN
+    for part in parts:
+        left -= len(part) + between
+        if left < 0:
+            raise ValueError(f"it grows to more than {GROWN} characters")
+        kept.append(part)
+    return kept
+
+
 _FIELD = re.compile(r"\{\{|\}\}|\{(\d+)[^}]*\}|[{}]", re.ASCII)
 
 
 def format_(pattern: Any, *values: Any) -> str:
     """`{0}` is the first value, `{{` a brace."""
 
-    def fill(found: re.Match[str]) -> str:
+    def one(found: re.Match[str]) -> str:
         if found[0] in ("{{", "}}"):
             return found[0][0]
         if found[1] is None:
@@ -55,12 +70,21 @@ def format_(pattern: Any, *values: Any) -> str:
             raise ValueError(f"the format string names more values than there are: {text(pattern)}")
         return text(values[int(found[1])])
 
-    return _FIELD.sub(fill, text(pattern))
+    def parts() -> Iterator[str]:
+        whole, at = text(pattern), 0
+        for found in _FIELD.finditer(whole):
+            yield whole[at : found.start()]
+            yield one(found)
+            at = found.end()
+        yield whole[at:]
+
+    return "".join(_grown(parts()))
 
 
 def join(items: Any, separator: Any = ",") -> str:
     if isinstance(items, list):
-        return (text(separator) if primitive(separator) else ",").join(map(text, items))
+        between = text(separator) if primitive(separator) else ","
+        return between.join(_grown(map(text, items), len(between)))
     return text(items) if primitive(items) else ""
 
 
@@ -71,6 +95,21 @@ def from_json_(value: Any) -> Any:
         raise ValueError(f"fromJSON was given what is not JSON: {error}") from None
 
 
+def to_json_(value: Any) -> str:
+    """Deep values grow by their margins, texts by what is escaped in them."""
+    waiting, left = [(value, 0)], GROWN
+    while waiting:
+        one, depth = waiting.pop()
+        left -= 2 * depth + (len(one) if isinstance(one, str) else 2)
+        if left < 0:
+            raise ValueError(f"it grows to more than {GROWN} characters")
+        if isinstance(one, Mapping):
+            waiting += [(item, depth + 1) for pair in one.items() for item in pair]
+        elif isinstance(one, list):
+            waiting += [(item, depth + 1) for item in one]
+    return to_json(value)
+
+
 FUNCTIONS: Mapping[str, Function] = {
     function.name.lower(): function
     for function in (
@@ -79,7 +118,7 @@ FUNCTIONS: Mapping[str, Function] = {
         Function("endsWith", 2, 2, ends_with),
         Function("format", 1, None, format_),
         Function("join", 1, 2, join),
-        Function("toJSON", 1, 1, to_json),
+        Function("toJSON", 1, 1, to_json_),
         Function("fromJSON", 1, 1, from_json_),
     )
 }

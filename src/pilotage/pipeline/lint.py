@@ -7,7 +7,7 @@ refuses. A value that an expression hides is not judged.
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Set
 from dataclasses import dataclass
 
 from pilotage.domain.errors import BadInput
@@ -18,6 +18,9 @@ from pilotage.pipeline.load import Document
 from pilotage.pipeline.shape import shape
 from pilotage.pipeline.spec import PipelineSpec
 
+MOST, AMONG = 100, 1_000
+"""Problems of one sort that are told, and among how many names the one that may be meant is looked
+for: that takes time."""
 HIDING = {"anyOf", "oneOf", "allOf", "enum", "const", "not", "if", "contains", "uniqueItems"}
 
 
@@ -113,12 +116,12 @@ def _word(value: str | int | float | bool) -> str:
 
 def _names(document: Document, pipeline: Pipeline) -> list[Problem]:
     """Names that are used twice or not there, and circles."""
-    found = []
+    found: list[Problem] = []
     known: dict[str, int] = {}
     seen: dict[str, int] = {}
     for place, step in enumerate(pipeline.steps):
         folded = step.name.lower()
-        if folded in seen:
+        if folded in seen and len(found) < MOST:
             what = f"two steps are called {step.name!r} (the other is step {seen[folded] + 1})"
             hint = "expressions do not see the difference of A and a"
             found.append(document.problem(("steps", place, "name"), what, hint))
@@ -126,7 +129,7 @@ def _names(document: Document, pipeline: Pipeline) -> list[Problem]:
         known.setdefault(step.name, place)
     for place, step in enumerate(pipeline.steps):
         for number, need in enumerate(step.needs):
-            if need not in known:
+            if need not in known and len(found) < MOST:
                 at = ("steps", place, "depends_on", number)
                 what = f"step {step.name!r} depends on {need!r}, which is no step"
                 found.append(document.problem(at, what, _nearest(need, known)))
@@ -155,11 +158,12 @@ def _inputs(document: Document, pipeline: Pipeline) -> list[Problem]:
 
 def _expressions(document: Document, pipeline: Pipeline, *, whole: bool) -> list[Problem]:
     """`whole`: the graph and the inputs are sound, so that what is read of them can be judged."""
-    found = []
+    found: list[Problem] = []
     names = [step.name for step in pipeline.steps]
-    before = plan.before(pipeline) if whole else dict.fromkeys(names, frozenset(names))
-    inputs = pipeline.inputs if whole else None
-    texts: list[tuple[Path, str, frozenset[str] | None]] = []
+    places = {name.lower(): place for place, name in enumerate(names)}
+    before = plan.before(pipeline) if whole else dict.fromkeys(names, (1 << len(names)) - 1)
+    inputs = {name.lower() for name in pipeline.inputs} if whole else None
+    texts: list[tuple[Path, str, int | None]] = []
     for key, value in pipeline.env.items():
         texts += [(("env", key), text, None) for _, text in template.holes(value)]
     for place, step in enumerate(pipeline.steps):
@@ -168,13 +172,15 @@ def _expressions(document: Document, pipeline: Pipeline, *, whole: bool) -> list
             for path, text in template.holes(step.params)
         ]
     for path, text, ended in texts:
+        if len(found) >= MOST:
+            break
         try:
             reads = [read for one in template.expressions(text) for read in one.reads if read]
         except BadInput as error:
             found.append(document.problem(path, error.what, error.hint))
             continue
         for read in reads:
-            wrong = _wrong_read(read, inputs, names, ended)
+            wrong = _wrong_read(read, inputs, places, ended)
             if wrong:
                 found.append(document.problem(path, *wrong))
     return found
@@ -182,22 +188,23 @@ def _expressions(document: Document, pipeline: Pipeline, *, whole: bool) -> list
 
 def _wrong_read(
     read: tuple[str, ...],
-    inputs: Iterable[str] | None,
-    names: list[str],
-    ended: frozenset[str] | None,
+    inputs: Set[str] | None,
+    places: Mapping[str, int],
+    ended: int | None,
 ) -> tuple[str, str] | None:
-    """What an expression reads that is not there. `inputs` None: they are not known. `ended`: steps
-    over by then; None: in env."""
+    """What an expression reads that is not there. `inputs` None: they are not known. `places` of
+    steps, by their names in lower case. `ended`: steps over by then (plan.before); None: in env."""
     context, name = read[0], read[1] if len(read) > 1 else ""
-    if context == "inputs" and name and inputs is not None and not _is_in(name, inputs):
+    if context == "inputs" and name and inputs is not None and name.lower() not in inputs:
         return f"there is no input {name!r}", _nearest(name, inputs)
     if ended is None and context not in ("github", "inputs"):
         return f"env cannot read {context}", "it is settled before the first step: github, inputs"
     if context != "steps" or not name or ended is None:
         return None
-    if not _is_in(name, names):
-        return f"there is no step {name!r}", _nearest(name, names)
-    if not _is_in(name, ended):
+    place = places.get(name.lower())
+    if place is None:
+        return f"there is no step {name!r}", _nearest(name, places)
+    if not ended >> place & 1:
         return f"step {name!r} need not have ended by then", f"add it to depends_on: [{name}]"
     part = read[2] if len(read) > 2 else ""
     if part and part.lower() not in ("outcome", "outputs", "error"):
@@ -209,9 +216,9 @@ def _calls(
     document: Document, pipeline: Pipeline, tools: Catalogue, broken: frozenset[int]
 ) -> list[Problem]:
     """Tools that are not there, and arguments that theirs refuse; not of steps that are broken."""
-    found = []
+    found: list[Problem] = []
     for place, step in enumerate(pipeline.steps):
-        if place in broken:
+        if place in broken or len(found) >= MOST:
             continue
         known = tools.get(step.tool)
         if known is None:
@@ -242,12 +249,9 @@ def _hidden(path: Path, keyword: str, hidden: list[Path]) -> bool:
     return keyword in HIDING and any(hole[: len(path)] == path for hole in hidden)
 
 
-def _is_in(name: str, names: Iterable[str]) -> bool:
-    return name.lower() in {known.lower() for known in names}
-
-
 def _nearest(name: str, known: Iterable[str]) -> str:
-    close = difflib.get_close_matches(name, list(known), 1)
+    among = list(known)
+    close = difflib.get_close_matches(name, among, 1) if len(among) <= AMONG else []
     return f"did you mean {close[0]}?" if close else ""
 
 

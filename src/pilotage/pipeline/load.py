@@ -13,7 +13,7 @@ from typing import Any
 from pilotage.domain.errors import BadInput
 from pilotage.domain.pipeline import Level, Problem
 
-BYTES, NODES, DEPTH = 1 << 20, 200_000, 60
+BYTES, NODES, DEPTH, DIGITS, PROBLEMS = 1 << 20, 200_000, 60, 400, 200
 Path = tuple[str | int, ...]
 _TEXT, _TIME = "tag:yaml.org,2002:str", "tag:yaml.org,2002:timestamp"
 
@@ -126,6 +126,9 @@ class _Reader:
 
         if node.tag in (_TEXT, _TIME):
             return node.value
+        if len(node.value) > DIGITS:  # 1:1:1:... is a number as well, and takes the square of it
+            self._wrong(node, path, f"{node.value[:20]}... is longer than {DIGITS} characters")
+            return None
         try:
             value = yaml.SafeLoader("").construct_object(node)
         except (yaml.YAMLError, ValueError) as error:
@@ -143,6 +146,8 @@ class _Reader:
         self.places[path] = (node.start_mark.line + 1, node.start_mark.column + 1)
 
     def _wrong(self, node: Any, path: Path, what: str) -> None:
+        if len(self.problems) >= PROBLEMS:
+            raise _Bomb(f"more than {PROBLEMS} things are wrong with this file")
         mark = node.start_mark
         self.problems.append(
             Problem(Level.ERROR, what, "", spelt(path), mark.line + 1, mark.column + 1)

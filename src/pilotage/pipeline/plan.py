@@ -83,11 +83,15 @@ def cycle(pipeline: Pipeline) -> tuple[str, ...]:
     return tuple(reversed(path[path.index(path[-1]) :]))
 
 
-def before(pipeline: Pipeline) -> Mapping[str, frozenset[str]]:
-    """For each step, all steps that have ended whenever it starts. Needs no circle."""
+def before(pipeline: Pipeline) -> Mapping[str, int]:
+    """For each step, all steps that have ended whenever it starts: a bit for each, by its place in
+    the file, since sets of names grow with the square of a long pipeline. Needs no circle."""
     needs = {step.name: step.needs for step in pipeline.steps}
-    found: dict[str, frozenset[str]] = {}
+    bits = {step.name: 1 << place for place, step in enumerate(pipeline.steps)}
+    found: dict[str, int] = {}
     for wave in waves(pipeline):
         for name in wave:
-            found[name] = frozenset(needs[name]).union(*(found[need] for need in needs[name]))
+            found[name] = 0
+            for need in needs[name]:
+                found[name] |= found[need] | bits[need]
     return found

@@ -18,6 +18,8 @@ from pilotage.pipeline.catalogue import Path
 from pilotage.pipeline.load import Document, spelt
 from pilotage.pipeline.spec import KEYS, InputSpec, Name, PipelineSpec, StepSpec
 
+MOST = 100
+"""Problems of shape that are told: finding out what may be meant by a key takes time."""
 Spec = type[PipelineSpec] | type[StepSpec] | type[InputSpec]
 _TYPES: Mapping[Spec, Mapping[str, Any]] = {
     kind: {field.name: field.type for field in msgspec.structs.fields(kind)} for kind in KEYS
@@ -49,8 +51,12 @@ def shape(document: Document) -> Shape:
     found = _entry(document, (), value, PipelineSpec)
     steps, inputs = value.get("steps"), value.get("inputs")
     for place, step in enumerate(steps if isinstance(steps, list) else []):
+        if len(found) >= MOST:
+            break
         found += _entry(document, ("steps", place), step, StepSpec)
     for name, one in (inputs if isinstance(inputs, dict) else {}).items():
+        if len(found) >= MOST:
+            break
         found += _entry(document, ("inputs", name), one, InputSpec)
     if not found and not read:
         found = _types(document, (), value, PipelineSpec)
@@ -77,9 +83,10 @@ def _keys(
     document: Document, path: Path, value: Iterable[str], kind: Spec
 ) -> tuple[list[Problem], set[str]]:
     """Keys that are not known, and the keys that they may stand for."""
-    found, meant = [], set()
+    found: list[Problem] = []
+    meant: set[str] = set()
     for key in value:
-        if key not in KEYS[kind]:
+        if key not in KEYS[kind] and len(found) < MOST:
             close = difflib.get_close_matches(key, KEYS[kind], 1)
             hint = f"did you mean {close[0]}?" if close else "known: " + ", ".join(KEYS[kind])
             problem = document.problem((*path, "key", key), f"unknown key {key!r}", hint)

@@ -11,7 +11,9 @@ from pilotage.domain.errors import BadInput
 from pilotage.pipeline.expression import Expression, evaluate, parse
 from pilotage.pipeline.values import text
 
-_HOLE = re.compile(r"\$\{\{((?:[^'}]|'[^']*'|\}(?!\}))*)\}\}")
+_HOLE = re.compile(r"\$\{\{((?:[^'}]++|'[^']*+'|\}(?!\}))*+)\}\}")
+FILLED = 4 << 20
+"""What the params of one step may grow to, in characters: as much as the body of a call."""
 Path = tuple[str | int, ...]
 
 
@@ -39,26 +41,67 @@ def holes(value: Any, path: Path = ()) -> Iterator[tuple[Path, str]]:
 
 def expressions(value: str) -> list[Expression]:
     """Those in one text. BadInput where one is not complete or not one."""
-    if "${{" in _HOLE.sub("", value):
-        raise BadInput(f"an expression is not closed in {value!r}", "${{ ... }}")
-    return [parse(found[1]) for found in _HOLE.finditer(value)]
+    return [parse(found[1]) for found in _found(value)]
+
+
+def _found(value: str) -> list[re.Match[str]]:
+    """Where they stand. The first that is not closed ends the search, so that a text of nothing but
+    beginnings is read once."""
+    found: list[re.Match[str]] = []
+    at = value.find("${{")
+    while at >= 0:
+        one = _HOLE.match(value, at)
+        if one is None:
+            raise BadInput(f"an expression is not closed in {value[at : at + 200]!r}", "${{ ... }}")
+        found.append(one)
+        at = value.find("${{", one.end())
+    return found
 
 
 def fill(value: Any, contexts: Mapping[str, Any]) -> Any:
-    """The same JSON value with its expressions replaced. What is not there is ''."""
-    if isinstance(value, str):
-        return _fill_text(value, contexts) if has_holes(value) else value
-    if isinstance(value, Mapping):
-        return {key: fill(item, contexts) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [fill(item, contexts) for item in value]
-    return value
+    """The same JSON value with its expressions replaced. What is not there is ''. BadInput where
+    it grows too large: a short text can name a long one again and again."""
+    return _Filling(contexts).value(value)
 
 
-def _fill_text(value: str, contexts: Mapping[str, Any]) -> Any:
-    found = expressions(value)
-    if whole(value):
-        result = evaluate(found[0], contexts)
-        return "" if result is None else result
-    filled = iter(text(evaluate(one, contexts)) for one in found)
-    return _HOLE.sub(lambda _: next(filled), value)
+class _Filling:
+    """One value on its way. `left` is how many characters it may still grow by."""
+
+    def __init__(self, contexts: Mapping[str, Any]) -> None:
+        self._contexts, self._left = contexts, FILLED
+
+    def value(self, value: Any) -> Any:
+        if isinstance(value, str):
+            return self._text(value) if has_holes(value) else value
+        if isinstance(value, Mapping):
+            return {key: self.value(item) for key, item in value.items()}
+        if isinstance(value, (list, tuple)):
+            return [self.value(item) for item in value]
+        return value
+
+    def _text(self, value: str) -> Any:
+        found = _found(value)
+        if whole(value):
+            result = evaluate(parse(found[0][1]), self._contexts)
+            self._count(result)
+            return "" if result is None else result
+        parts, at = [], 0
+        for one in found:
+            said = text(evaluate(parse(one[1]), self._contexts))
+            self._count(said)
+            parts += [value[at : one.start()], said]
+            at = one.end()
+        return "".join([*parts, value[at:]])
+
+    def _count(self, value: Any) -> None:
+        """As JSON has it, about."""
+        waiting = [value]
+        while waiting:
+            one = waiting.pop()
+            self._left -= len(one) + 2 if isinstance(one, str) else 8
+            if self._left < 0:
+                raise BadInput(f"the params grow to more than {FILLED} characters", "pass less on")
+            if isinstance(one, Mapping):
+                waiting += [*one, *one.values()]
+            elif isinstance(one, (list, tuple)):
+                waiting += one
