@@ -85,6 +85,7 @@ class Knowing(Connection):
 
     def _begin(self, known: Known, body: bytes) -> None:
         """Serve a whole request with a known head."""
+        self._unread = 0
         cycle = self._quick
         if cycle is None or cycle.task is not None:
             cycle = self._quick = _Cycle(self)
