@@ -8,7 +8,7 @@ So is each answer but a plain success: the call has run by then, and the SDK is 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Iterator
+from collections.abc import Awaitable, Coroutine, Iterator
 from typing import Any, Literal
 
 import mcp_types as types
@@ -111,8 +111,7 @@ class Fast:
         if asked is None:
             await self._protocol.serve(scope, head, by, replay(body, receive), send)
             return
-        running = self._gateway.call(_call(asked, by))
-        self.called += 1
+        running = self._begin(asked, by)
         done: ToolResult | Exception
         try:
             wants = running.send(None)
@@ -135,6 +134,11 @@ class Fast:
             await self._protocol.serve(scope, head, by, replay(body, receive), send)
             return
         await send_ok(send, content)
+
+    def _begin(self, asked: Asked, by: Principal) -> Coroutine[Any, Any, ToolResult]:
+        self.called += 1
+        call = ToolCall(new_id(), asked[1], asked[2], by, "mcp", peer=asked[3])
+        return self._gateway.call(call)
 
     def wants(self, scope: Scope, head: Head) -> bool:
         """Do the headers say that this is a call, and nothing else of note? No header came twice
@@ -302,10 +306,6 @@ class Fast:
         scope[DONE] = done
         await self._protocol.serve(scope, head, by, replay(body, _never), keep)
         return b"".join(parts)
-
-
-def _call(asked: Asked, by: Principal) -> ToolCall:
-    return ToolCall(new_id(), asked[1], asked[2], by, "mcp", peer=asked[3])
 
 
 class _Waiting(Watch):
