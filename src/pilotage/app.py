@@ -136,6 +136,7 @@ class App:
             self.audit.note,
             self.policy.may,
             self.redactor,
+            self._current,
             expire=self.settings.number("approvals.expire"),
             own=self.settings.flag("approvals.own"),
         )

@@ -93,18 +93,19 @@ async def ask(app: App, context: Context, call: ToolCall, waits: NeedsApproval) 
 
 async def _judge(app: App, id: str, call: ToolCall, action: Any, content: Any) -> bool:
     """What the person at the client said, of its own call alone. False: nothing."""
+    by = (await app.approvals.again(call, id)).by  # its key may be gone by now
     try:
-        one = app.approvals.show(id, call.by)
+        one = app.approvals.show(id, by)
     except NotFound:
         return False
-    mine = one.principal == call.by.name and not one.run
+    mine = one.principal == by.name and not one.run
     open_ = one.state is ApprovalState.PENDING and action in ("accept", "decline")
-    if not (mine and open_ and app.approvals.may_at_client(call.by)):
+    if not (mine and open_ and app.approvals.may_at_client(by)):
         return False
     agrees = action == "accept" and isinstance(content, Mapping) and content.get("approve") is True
     verdict = Verdict.APPROVED if agrees else Verdict.REJECTED
     try:
-        await app.approvals.judge(id, call.by, verdict, "said at the client", at_client=True)
+        await app.approvals.judge(id, by, verdict, "said at the client", at_client=True)
     except PilotageError:
         return False  # it has moved on: the call that follows says how
     return True

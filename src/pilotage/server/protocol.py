@@ -246,7 +246,7 @@ class Protocol:
             question = await consent.ask(self._app, context, call, waits)
             if question is not None:
                 return question
-            again = replace(call, id=new_id(), approval=waits.approval["id"])
+            again = await self._app.approvals.again(call, waits.approval["id"])
             return await self._told(context, again)
 
     def _output(self, name: str) -> bool:

@@ -50,6 +50,8 @@ LOOK_SECONDS = 0.25
 
 May = Callable[[Principal, str], bool]
 Caller = Callable[[ToolCall, Report], Awaitable[ToolResult]]
+Current = Callable[[Principal], Principal]
+"""A principal's rights as they are now; raises Denied where the key is not valid any more."""
 
 
 class Record(Protocol):
@@ -71,12 +73,14 @@ class Approvals:
         record: Record,
         may: May,
         redactor: Redactor,
+        current: Current = lambda by: by,
         *,
         expire: float = 900,
         own: bool = False,
     ) -> None:
         self._database, self._record, self._may = database, record, may
-        self._redactor, self.expire, self.own = redactor, expire, own
+        self._redactor, self._current = redactor, current
+        self.expire, self.own = expire, own
         self._bells: dict[str, set[asyncio.Event]] = {}
 
     async def settle(self, call: ToolCall, tool: Tool, decision: Decision) -> None:
@@ -97,7 +101,7 @@ class Approvals:
         self, run: Caller, call: ToolCall, report: Report, seconds: float
     ) -> ToolResult:
         """`run` the call; where it needs a person, wait so many seconds for one, and send it again.
-        Each time it is decided anew, by the tools and the policy of then."""
+        Each time it is decided anew, by the tools, the key and the policy of then."""
         give_up = time.monotonic() + seconds
         while True:
             try:
@@ -107,7 +111,17 @@ class Approvals:
                 if left <= 0:
                     raise
                 await self._changed(waits.approval["id"], left)
-                call = replace(call, id=new_id(), approval=waits.approval["id"])
+                call = await self.again(call, waits.approval["id"])
+
+    async def again(self, call: ToolCall, approval: str) -> ToolCall:
+        """The call as it is sent again after a person was waited for, with the rights that its
+        principal has now. Denied, and on record, where those are gone."""
+        try:
+            by = self._current(call.by)
+        except Denied as gone:
+            why = gone.what
+            raise await self._database.write(lambda _: self._refuse(call, approval, why)) from None
+        return replace(call, id=new_id(), by=by, approval=approval)
 
     def _settle(self, connection: sqlite3.Connection, asked: Asked) -> PilotageError | None:
         """What stands against the call now; None: nothing, and its approval is used up. What is
