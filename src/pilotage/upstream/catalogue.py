@@ -129,7 +129,7 @@ def _tool(
         timeout=upstream.timeout,
         owner=upstream.owner,
         annotations=annotations or None,
-        target=f"{upstream.where}#{found.name}",
+        target=f"{upstream.pinned}#{found.name}",
         wire={**raw, "name": shown},
     )
 

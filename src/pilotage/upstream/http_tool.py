@@ -25,7 +25,7 @@ from pilotage.tool.schema import Answers, Arguments
 from pilotage.tool.tool import Runner, Tool
 from pilotage.upstream.binder import Slot
 from pilotage.upstream.egress import read_url
-from pilotage.upstream.secrets import Header, Secrets, check_headers, refuse_literal
+from pilotage.upstream.secrets import Header, Secrets, check_headers, refuse_literal, told
 from pilotage.upstream.session import Outgoing
 from pilotage.upstream.template import Template, parse
 
@@ -103,7 +103,7 @@ class HttpTools:
                 idempotent,
                 timeout=given.timeout,
                 owner=one.holder,
-                target=f"{given.method} {given.url}",
+                target=_target(given, idempotent, retries),
                 cache_seconds=given.cache_seconds,
             ),
         )
@@ -143,6 +143,18 @@ class HttpTools:
         headers = check_headers(given.headers)
         host = read_url(template.example()).host or ""
         return _Endpoint(given, template, host, headers, answers, self._outgoing, self._secrets)
+
+
+def _target(given: Declaration, idempotent: bool, retries: int) -> str:
+    """Where a call goes, as what, and how often: all that is approved beside what callers see."""
+    words = [f"{given.method} {given.url}{told(check_headers(given.headers))}"]
+    if idempotent and given.method in ("POST", "PATCH"):
+        words.append("may be repeated")
+    if retries > 1:
+        words.append(f"tried again {retries} times")
+    if given.cache_seconds:
+        words.append(f"answers hold {given.cache_seconds:g} s")
+    return "; ".join(words)
 
 
 def _idempotent(given: Declaration) -> bool:

@@ -188,6 +188,16 @@ def check_headers(given: Mapping[str, Any]) -> dict[str, Header]:
     return checked
 
 
+def told(headers: Mapping[str, Header]) -> str:
+    """The headers in words, as they are pinned with a tool: each changes what its calls do, or by
+    whose right. Secrets by name; "" where there are none."""
+    words = [
+        f"{name}: {one.prefix}{{{one.secret}}}" if isinstance(one, Reference) else f"{name}: {one}"
+        for name, one in sorted(headers.items())
+    ]
+    return f" with {', '.join(words)}" if words else ""
+
+
 def refuse_literal(where: str, text: str) -> None:
     """Raises BadInput where a text of a definition looks like a secret."""
     if looks_secret(text):

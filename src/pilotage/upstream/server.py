@@ -15,7 +15,7 @@ from yarl import URL
 from pilotage.domain.call import Effect
 from pilotage.domain.errors import BadInput
 from pilotage.domain.registration import check_name
-from pilotage.upstream.secrets import Header, check_headers
+from pilotage.upstream.secrets import Header, check_headers, told
 
 NAME_LIMIT = 64
 OFFERS = ("tools", "prompts", "resources")
@@ -64,6 +64,11 @@ class Upstream:
     refresh: float = 300.0
     result_limit: int = 8 << 20
     tool_limit: int = 500
+
+    @property
+    def pinned(self) -> str:
+        """Where its calls go, and what goes along: a secret by its name."""
+        return f"{self.where}{told({**self.headers, **self.env})}"
 
     @property
     def where(self) -> str:
