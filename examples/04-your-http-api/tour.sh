@@ -3,7 +3,7 @@ set -euo pipefail
 cd "$(dirname "$0")"
 here=$(mktemp -d)
 export PILOTAGE_HOME=$here/state
-trap 'kill $(jobs -p); rm -rf "$here"' EXIT
+trap 'kill $(jobs -p); wait; rm -rf "$here"' EXIT
 
 # The API: it runs here, on a free port, and wants a token.
 TICKETS_TOKEN=demo-token-of-the-help-desk python3 api.py > "$here/api" &

@@ -3,7 +3,7 @@ set -euo pipefail
 cd "$(dirname "$0")"
 here=$(mktemp -d)
 export PILOTAGE_HOME=$here/state
-trap 'kill $(jobs -p); rm -rf "$here"' EXIT
+trap 'kill $(jobs -p); wait; rm -rf "$here"' EXIT
 
 # The MCP server of somebody else: it runs here, on a free port.
 python3 notes.py > "$here/notes" &

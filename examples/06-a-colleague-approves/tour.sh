@@ -3,7 +3,7 @@ set -euo pipefail
 cd "$(dirname "$0")"
 here=$(mktemp -d)
 export PILOTAGE_HOME=$here/state
-trap 'kill $(jobs -p); rm -rf "$here"' EXIT
+trap 'kill $(jobs -p); wait; rm -rf "$here"' EXIT
 
 # Something that destroys, the door before it, and two keys: an agent, and a colleague.
 python3 branches.py > "$here/api" &
