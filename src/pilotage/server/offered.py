@@ -27,6 +27,7 @@ from pilotage.domain.errors import NotFound, PilotageError
 from pilotage.domain.ids import new_id
 from pilotage.server import relay
 from pilotage.server.relay import Context
+from pilotage.tool.results import bared
 from pilotage.upstream.connection import News
 from pilotage.upstream.server import Upstream
 
@@ -103,7 +104,8 @@ class Offered:
         if params.cursor is None:
             taken = {_key(item) for item in page[member]}
             offered = [item for tool, item in self._offers.listed(what) if self._may(by, tool)]
-            page[member] += [item for item in offered if _key(item) not in taken]
+            shown = [item for item in offered if _key(item) not in taken]
+            page[member] += bared(self._app.redactor.result(shown))
         return {**page, "ttlMs": 0, "cacheScope": "private"}
 
     def _may(self, by: Principal, tool: str) -> bool:

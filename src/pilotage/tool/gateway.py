@@ -112,7 +112,8 @@ class Gateway:
             else:
                 held = held or self._limits.hold(call)
                 result = await _wait(tool, call, running, wants)
-            if not small(result) or ignored or result.error is not None or self._redactor.knows:
+            said = ignored or result.error is not None or self._redactor.knows
+            if said or tool.owner or not small(result):
                 result = self._fit(entry, result, ignored)
             return result
         except PilotageError as refused:

@@ -65,6 +65,11 @@ def screened(result: ToolResult) -> ToolResult:
     )
 
 
+def bared(value: Any) -> Any:
+    """The same JSON value without what hides in its texts, such as an item of another's list."""
+    return _Finder().clean(value)
+
+
 def _harmless(wire: bytes) -> bool:
     """Quick, for most answers: nothing can hide in it, and no word of it stirs."""
     if not wire.isascii() or b"\\u" in wire:

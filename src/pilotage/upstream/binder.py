@@ -39,6 +39,10 @@ class Binder(Protocol):
         that cannot be used; reaches nothing."""
         ...
 
+    def unpinned(self, definition: Mapping[str, Any]) -> str:
+        """What of this is shown to callers though no pin holds it back, in words; "": nothing."""
+        ...
+
     def bind(self, one: Registration, slot: Slot) -> Sequence[Tool]:
         """The tools that it has now. Called at the start, before there is an event loop, and after
         each change; never twice without `unbind` between. It reaches nothing itself, and nothing at

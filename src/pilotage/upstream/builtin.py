@@ -35,6 +35,9 @@ class Builtins:
         kept: dict[str, Any] = msgspec.to_builtins(given)
         return kept
 
+    def unpinned(self, definition: Mapping[str, Any]) -> str:
+        return ""
+
     def bind(self, one: Registration, slot: Slot) -> Sequence[Tool]:
         given, tool = self._tool(one.name, one.definition)
         summary = given.summary or tool.summary

@@ -232,6 +232,10 @@ class Mcp:
         self._egress.check_url(upstream.url)
         return dict(definition)
 
+    def unpinned(self, definition: Mapping[str, Any]) -> str:
+        """Prompts and resources are what the server says at any time."""
+        return " and ".join(one for one in definition.get("offers", ()) if one != "tools")
+
     def bind(self, one: Registration, slot: Slot) -> Sequence[Tool]:
         """Its tools come when it was reached."""
         if one.enabled:

@@ -84,6 +84,9 @@ class HttpTools:
         kept: dict[str, Any] = msgspec.to_builtins(given)
         return kept
 
+    def unpinned(self, definition: Mapping[str, Any]) -> str:
+        return ""
+
     def bind(self, one: Registration, slot: Slot) -> Sequence[Tool]:
         given = msgspec.convert(one.definition, Declaration)
         endpoint = self._endpoint(one.name, given)

@@ -92,6 +92,7 @@ class Offers:
                     run,
                     timeout=timeout,
                     target=f"{id(connection)}",
+                    owner=upstream.owner,
                 )
             )
         return name

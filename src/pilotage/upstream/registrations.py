@@ -11,7 +11,7 @@ from dataclasses import replace
 from typing import Protocol
 
 from pilotage.domain.call import Principal
-from pilotage.domain.errors import BadInput, Conflict, NotFound, PilotageError
+from pilotage.domain.errors import BadInput, Conflict, Denied, NotFound, PilotageError
 from pilotage.domain.ids import new_id
 from pilotage.domain.registration import Registration, check_name, check_owner_text, holder
 from pilotage.store import tools as rows
@@ -125,7 +125,9 @@ class Registrations:
         owner = wanted.owner or by.name
         check_owner_text(owner)
         binder = self._binder(wanted.kind)
+        _check_text(wanted.definition)
         definition = json.loads(json.dumps(binder.check(name, wanted.definition)))
+        self._check_unpinned(name, binder.unpinned(definition), by)
         wanted = Wanted(wanted.kind, definition, owner)
         async with self._lock:
             if name not in self._slots and self._taken(name, name):
@@ -139,6 +141,14 @@ class Registrations:
             if done.changed:
                 await self._rebind(done.one)
             return done
+
+    def _check_unpinned(self, name: str, what: str, by: Principal) -> None:
+        """What cannot wait for a person to look at it is registered by such a person only."""
+        if what and not self._may(by, "tools:approve"):
+            raise Denied(
+                f"{name}: {by.name} may not approve, and {what} of a server are shown at once",
+                "offers: [tools], or ask who has tools:approve",
+            )
 
     def _pinning(self, name: str, owner: str, by: Principal, binder: Binder) -> Step:
         """Who may approve tools has approved what they write down in full: their list of tools is
@@ -293,6 +303,14 @@ class Registrations:
         if slot is not None:
             slot.unbind()
             slot.clear()
+
+
+def _check_text(definition: Mapping[str, object]) -> None:
+    """Raises BadInput for half a character (a lone surrogate): no file and no answer holds it."""
+    try:
+        json.dumps(definition, ensure_ascii=False).encode()
+    except UnicodeEncodeError:
+        raise BadInput("the definition holds half a character", "such as \\ud800") from None
 
 
 def _same(old: Registration, new: Registration) -> bool:
