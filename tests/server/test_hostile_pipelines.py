@@ -121,3 +121,24 @@ async def test_a_long_chain_of_steps_is_linted_without_the_square_of_its_length(
     ) as answer:
         assert answer.status == 422
         assert "there is no tool 'nowhere' here" in (await answer.json())["error"]
+
+
+@pytest.mark.parametrize("where", ["pipeline", "inputs", "context", "environment"])
+async def test_half_a_character_starts_no_run(house: House, where: str) -> None:
+    body: dict[str, Any] = {
+        "pipeline": {
+            "name": "p",
+            "inputs": {"x": {"default": ""}},
+            "steps": [{**STEP, "params": {"text": "${{ env.E }}"}}],
+        },
+        "inputs": {"x": "y"},
+        "context": {"sha": "y"},
+        "environment": {"E": "y"},
+    }
+    if where == "pipeline":
+        body[where]["description"] = "\ud800"
+    else:
+        body[where] = dict.fromkeys(body[where], "\ud800")
+    status, said = await ask(house, "POST", "", house.headers("developer"), body)
+    assert (status, said["success"]) == (400, False)
+    assert house.app.runs.newest() == []

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import msgspec
 
-from pilotage.domain.errors import Conflict, PilotageError
+from pilotage.domain.errors import BadInput, Conflict, PilotageError
 from pilotage.domain.pipeline import Pipeline
 from pilotage.domain.run import Event, Kind, Run
 from pilotage.pipeline import fold
@@ -21,7 +21,10 @@ _decode = msgspec.json.Decoder().decode
 
 def row(event: Event) -> rows.EventRow:
     """An event as the store keeps it."""
-    return (event.seq, event.at, event.kind, event.step, _encode(event.body))
+    try:
+        return (event.seq, event.at, event.kind, event.step, _encode(event.body))
+    except UnicodeEncodeError:
+        raise BadInput("half a character is no text", "such as \\ud800") from None
 
 
 def event(row: rows.EventRow) -> Event:

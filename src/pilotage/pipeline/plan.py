@@ -41,7 +41,11 @@ def plan(pipeline: Pipeline, retry_count: int = 0) -> Plan:
     if circle := cycle(pipeline):
         raise BadInput("steps wait for each other: " + " -> ".join(circle))
     frozen = replace(pipeline, steps=tuple(steps.values()))
-    digest = hashlib.sha256(msgspec.json.encode(frozen, order="deterministic")).hexdigest()
+    try:
+        text = msgspec.json.encode(frozen, order="deterministic")
+    except UnicodeEncodeError:
+        raise BadInput("the pipeline holds half a character", "such as \\ud800") from None
+    digest = hashlib.sha256(text).hexdigest()
     return Plan(frozen, steps, {n: tuple(names) for n, names in dependents.items()}, digest)
 
 

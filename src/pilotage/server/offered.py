@@ -4,6 +4,7 @@ of the house. What only they have is served once there is such a server."""
 from __future__ import annotations
 
 import contextlib
+from collections import Counter
 from collections.abc import Awaitable, Callable, Iterator
 from typing import Any
 
@@ -33,6 +34,8 @@ from pilotage.upstream.server import Upstream
 
 Handler = Callable[[Context, Any], Awaitable[Any]]
 OURS = "pilotage://"
+LISTENS, WATCHED = 50, 1_000
+"""Streams of news of one principal, and resources that one of them watches."""
 _WATCHED = "watched"
 _EVENTS: dict[str, Callable[[], ServerEvent]] = {
     "tools": ToolsListChanged,
@@ -182,6 +185,8 @@ class Offered:
     ) -> types.EmptyResult:
         client, uri = context.session._connection, str(params.uri)
         watched: dict[str, contextlib.ExitStack] = client.state.setdefault(_WATCHED, {})
+        if uri not in watched and len(watched) >= WATCHED:
+            raise MCPError(types.INVALID_PARAMS, f"at most {WATCHED} resources at a time")
         if uri not in watched:
             watching = watched[uri] = contextlib.ExitStack()
             watching.enter_context(self.watching(self._who(context), [uri]))
@@ -221,14 +226,38 @@ class Listen(ListenHandler):
     def __init__(self, bus: SubscriptionBus) -> None:
         super().__init__(bus)
         self.offered: Offered | None = None
+        self._each: Counter[str] = Counter()
 
     async def __call__(
         self, ctx: Context, params: types.SubscriptionsListenRequestParams
     ) -> types.SubscriptionsListenResult:
+        assert self.offered is not None
         uris = list(params.notifications.resource_subscriptions or ())
-        if self.offered is None or not uris:
+        if len(uris) > WATCHED:
+            raise MCPError(types.INVALID_PARAMS, f"at most {WATCHED} resources at a time")
+        by = self.offered._who(ctx)
+        if self._each[by.name] >= LISTENS:
+            why = f"{by.name} has {LISTENS} subscriptions open already"
+            raise MCPError(types.INVALID_REQUEST, why)
+        self._each[by.name] += 1
+        try:
+            return await self._heard(ctx, params, by, uris)
+        finally:
+            self._each[by.name] -= 1
+            if not self._each[by.name]:
+                del self._each[by.name]
+
+    async def _heard(
+        self,
+        ctx: Context,
+        params: types.SubscriptionsListenRequestParams,
+        by: Principal,
+        uris: list[str],
+    ) -> types.SubscriptionsListenResult:
+        assert self.offered is not None
+        if not uris:
             return await super().__call__(ctx, params)
-        with self.offered.watching(self.offered._who(ctx), uris) as held:
+        with self.offered.watching(by, uris) as held:
             changed = params.notifications.model_copy(update={"resource_subscriptions": held})
             return await super().__call__(ctx, params.model_copy(update={"notifications": changed}))
 

@@ -20,13 +20,14 @@ from mcp.server.models import InitializationOptions
 from mcp.server.stdio import stdio_server
 from mcp.server.streamable_http_manager import StreamableHTTPSessionManager
 from mcp.server.subscriptions import InMemorySubscriptionBus
+from mcp_types.version import MODERN_PROTOCOL_VERSIONS
 from msgspec.structs import replace
 
 from pilotage import __version__
 from pilotage.app import App
 from pilotage.domain import trace
 from pilotage.domain.call import Answer, Principal, Report, ToolCall, ToolResult, silent
-from pilotage.domain.errors import NeedsApproval, NotFound, PilotageError
+from pilotage.domain.errors import Busy, NeedsApproval, NotFound, PilotageError
 from pilotage.domain.ids import new_id
 from pilotage.server import consent, described, offered, relay, search
 from pilotage.server.asked import REQUEST
@@ -38,6 +39,8 @@ from pilotage.upstream.connection import News
 
 logger = logging.getLogger(__name__)
 TELL_SECONDS = 5.0
+SESSIONS_EACH = 1_000
+"""Sessions of one principal, of the SDK's 10 000 in all."""
 Context = ServerRequestContext[Any, Any]
 
 
@@ -116,9 +119,20 @@ class Protocol:
         scope["headers"] = [(name, value.strip(b" \t")) for name, value in scope["headers"]]
         scope["user"] = self._user(by)
         if scope["method"] == "POST":
+            self._check_sessions(head, by)
             body = await read_body(head, receive)
             receive = replay(body, receive)
         await self._http.asgi_app(scope, receive, send)
+
+    def _check_sessions(self, head: Head, by: Principal) -> None:
+        """Who opens one of the handshake eras' has few of them: they are for all. The SDK has no
+        public way to count them."""
+        modern = head.get(b"mcp-protocol-version", b"").decode("latin-1")
+        if b"mcp-session-id" in head or modern in MODERN_PROTOCOL_VERSIONS:
+            return
+        owners = self._http._session_owners.values()
+        if sum(owner["client_id"] == by.name for owner in owners) >= SESSIONS_EACH:
+            raise Busy(f"{by.name} has {SESSIONS_EACH} sessions open already", "end one of them")
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:

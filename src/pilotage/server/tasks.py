@@ -14,6 +14,7 @@ import contextlib
 import logging
 import secrets
 import time
+from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -107,6 +108,7 @@ class Tasks:
     ) -> None:
         self._app, self._who, self._promised = app, who, promised
         self._live: dict[str, _Live] = {}
+        self._beginning: Counter[str] = Counter()  # calls that may become tasks
         self._ending: set[asyncio.Task[None]] = set()
         self._locks = Locks(app.settings.home / "tasks.lock")
         self._number = secrets.randbelow(1 << 31)
@@ -129,8 +131,20 @@ class Tasks:
     ) -> ToolResult | dict[str, Any]:
         """The result of a call that ends at once, else the task that it has become."""
         mine = sum(live.row.principal == call.by.name for live in self._live.values())
+        mine += self._beginning[call.by.name]
         if mine >= EACH:
             raise Busy(f"{mine} tasks of {call.by.name} run", "wait for one, or cancel it")
+        self._beginning[call.by.name] += 1
+        try:
+            return await self._begin(context, call, tool)
+        finally:
+            self._beginning[call.by.name] -= 1
+            if not self._beginning[call.by.name]:
+                del self._beginning[call.by.name]
+
+    async def _begin(
+        self, context: Context, call: ToolCall, tool: Tool
+    ) -> ToolResult | dict[str, Any]:
         id, now = secrets.token_urlsafe(24), time.time_ns() // 1000
         if call.idempotency_key is None and tool.idempotent:
             call = replace(call, idempotency_key=f"task-{id}")

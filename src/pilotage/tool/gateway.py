@@ -91,8 +91,7 @@ class Gateway:
         self._audit.open(call, self._redactor.arguments(call.arguments))
         self.running += 1
         try:
-            entry = self._registry.find(call.tool)
-            tool = entry.tool
+            tool = (entry := self._registry.find(call.tool)).tool
             if self.running > self._limits.free or tool.effect is not _READ:
                 held = await self._enter(tool, call)
             arguments, ignored = entry.arguments.check(call.arguments)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import asdict, dataclass
 from typing import Annotated, Any
 
@@ -9,8 +10,9 @@ from fastapi import FastAPI, Header, Query, Request, Response
 from pydantic import BaseModel, ConfigDict, Field
 
 from pilotage.app import App
-from pilotage.domain.call import Principal
-from pilotage.domain.errors import BadInput
+from pilotage.domain.call import Principal, ToolCall
+from pilotage.domain.errors import BadInput, Busy
+from pilotage.domain.ids import new_id
 from pilotage.domain.pipeline import Pipeline
 from pilotage.domain.run import RunState, RunSummary
 from pilotage.pipeline import lint, load, told
@@ -21,6 +23,7 @@ from pilotage.server.routes.permission import may
 from pilotage.store.runs import Wanted
 from pilotage.tool.answer import answer
 
+START = "run_start"
 KEY = r"^[\x21-\x7e][\x20-\x7e]{0,254}$"
 Limit = Annotated[int, Query(ge=1, le=1000)]
 Refusals = dict[int | str, dict[str, Any]]
@@ -158,9 +161,12 @@ def _add_start(api: FastAPI, app: App) -> None:
     ) -> dict[str, Any]:
         """Start a run; it goes on whether or not the client stays. The same Idempotency-Key of the
         same principal is the same run again; with another pipeline or other inputs it is a 409."""
-        pipeline, warnings = _pipeline(app, body.pipeline)
+        by: Principal = request.scope[BY]
+        _let_in(app, by)
+        # Beside the event loop, since who sends a long one should hold up nobody else.
+        pipeline, warnings = await asyncio.to_thread(_pipeline, app, body.pipeline)
         given = Given(body.inputs, github(body.context), body.environment, key, body.timeout)
-        run = await app.run_access.start(pipeline, given, request.scope[BY])
+        run = await app.run_access.start(pipeline, given, by)
         response.headers["Location"] = f"/api/v2/runs/{run}"
         return {**view(app, run), "warnings": warnings}
 
@@ -227,6 +233,16 @@ def _add_verb(api: FastAPI, app: App, verb: str, summary: str) -> None:
             after = await getattr(app.runs, verb)(run, by, said.step, said.reason)
         # What follows may have happened already: `seq` is where to listen from.
         return {**view(app, run), "seq": after.seq}
+
+
+def _let_in(app: App, by: Principal) -> None:
+    """A run that is started here counts as a call of the tool that starts one, or its steps would
+    be calls that no limit of the key has ever met."""
+    try:
+        app.fair.limits.admit(ToolCall(new_id(), START, {}, by, "rest"))
+    except Busy as busy:
+        app.audit.refuse(new_id(), START, by.name, "rest", busy.what)
+        raise
 
 
 def _pipeline(app: App, given: str | dict[str, Any]) -> tuple[Pipeline, list[str]]:
