@@ -91,3 +91,16 @@ async def test_half_a_character_is_a_400_and_nothing_is_kept(tmp_path: Path, kin
         )
         assert (status, said["success"]) == (400, False)
         assert (await ask(house, "GET", "/api/v2/tools/t", admin))[0] == 404
+
+
+async def test_an_argument_that_is_slow_to_search_for_secrets_holds_nobody_up(
+    tmp_path: Path,
+) -> None:
+    """Without its bounds, the audit's search for tokens took many minutes for this one."""
+    async with open_house(tmp_path / "home") as house:
+        text = "eyJaaaaaaaaaaaaaaaa-" * 50_000
+        status, said = await call(house, "echo", house.key("developer"), text=text)
+        assert (status, said["success"]) == (200, True)
+        await house.app.audit.settled()
+        (entry,) = house.app.audit.list(tool="echo")
+        assert len(str(entry.body)) < 10_000

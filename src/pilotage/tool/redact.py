@@ -15,6 +15,9 @@ from pilotage.domain.call import ToolResult
 
 MASK = "[redacted]"
 TEXT_LIMIT = 4_000
+LOOKED_AT, LONGEST = 65_536, 4_096
+"""Of a long text, so many characters are looked at, and no secret is longer: so the end of what was
+looked at, where one may be cut through, is not shown."""
 SHORTEST = 15
 """No pattern of `_VALUE` fits a shorter text."""
 _NAME = re.compile(
@@ -24,7 +27,7 @@ _VALUE = re.compile(
     r"-----BEGIN [A-Z ]*PRIVATE KEY-----.*?(-----END [A-Z ]*PRIVATE KEY-----|\Z)"
     r"|\b(?:AKIA|ASIA)[0-9A-Z]{16}\b|\bgh[pousr]_[A-Za-z0-9]{36,}\b|\bgithub_pat_\w{60,}\b"
     r"|\bglpat-[\w-]{20,}\b|\bxox[abprs]-[\w-]{10,}\b|\bplt_[\w-]{40,}\b"
-    r"|\beyJ[\w-]{10,}\.[\w-]{10,}\.[\w-]{10,}\b|(?i:\bbearer\s+)[\w.~+/=-]{16,}",
+    r"|\beyJ[\w-]{10,2000}+\.[\w-]{10,}+\.[\w-]{10,}\b|(?i:\bbearer\s+)[\w.~+/=-]{16,}",
     re.DOTALL,
 )
 
@@ -89,7 +92,10 @@ class Redactor:
         return walked
 
     def _short(self, text: str) -> str:
-        return self.text(text)[:TEXT_LIMIT]
+        shown = self.text(text[:LOOKED_AT])
+        if len(text) > LOOKED_AT:
+            shown = shown[:-LONGEST]
+        return shown[:TEXT_LIMIT]
 
 
 def looks_secret(text: str) -> bool:
