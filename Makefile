@@ -22,7 +22,7 @@ check: .venv/ready  ## Style, types, layers, sizes, generated documents
 	@$(RUN) checks/documents.py --check
 
 bench: .venv/ready  ## Measure speed and memory against named baselines
-	@for part in start pipeline calls memory scan screening; do $(RUN) -m bench.$$part || exit; done
+	@for part in start pipeline calls federation memory scan screening; do $(RUN) -m bench.$$part || exit; done
 
 docs: .venv/ready  ## Write the generated documents anew
 	@$(RUN) checks/documents.py
