@@ -49,6 +49,26 @@ async def test_arguments_that_do_not_count_are_named(house: House) -> None:
     assert "scan_depth" in answer["error"]
 
 
+async def test_a_flood_without_a_key_is_counted_and_does_not_fill_the_disk(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pilotage.server.access.FLOOD", 3)
+    monkeypatch.setattr("pilotage.server.access.FLOOD_SECONDS", 3600.0)
+    for number in range(10):
+        path = "/mcp" if number == 9 else CALL + "echo"
+        async with house.session.post(house.url + path, json={}) as answer:
+            assert answer.status == 401
+    await house.front.drain(1)
+    await house.app.audit.settled()
+    rows = reversed(house.app.audit.list(event="refused"))
+    told = [(row.tool, row.body["via"], row.body["error"]) for row in rows]
+    assert told[:3] == [("echo", "rest", "there is no API key")] * 3
+    assert sorted(told[3:]) == [
+        ("", "mcp", "1 more without a good key were turned away"),
+        ("", "rest", "6 more without a good key were turned away"),
+    ]
+
+
 @pytest.mark.parametrize(
     ("given", "why"),
     [

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 import time
+from collections import Counter
 from collections.abc import Iterable
 
 from pilotage.audit.log import AuditLog
 from pilotage.domain.call import Principal
-from pilotage.domain.errors import Denied, Unauthenticated
+from pilotage.domain.errors import Busy, Denied, Unauthenticated
 from pilotage.domain.ids import new_id
 from pilotage.server.http import Head, Refused
 from pilotage.store.keys import Keys
@@ -16,6 +18,7 @@ from pilotage.store.keys import Keys
 LOOPBACK = ("localhost", "127.0.0.1", "::1")
 REMEMBERED = 1_000
 REMEMBER_SECONDS = 1.0
+FLOOD, FLOOD_SECONDS = 100, 10.0
 _HOST = re.compile(r"(\[[0-9a-f:.]+\]|[a-z0-9._-]+)(:\d{1,5})?")
 _ORIGIN = re.compile(r"https?://(.+)")
 
@@ -32,6 +35,8 @@ class Access:
         self._names = frozenset(name.strip("[]").lower() for name in names)
         self._good: set[bytes] = set()
         self._known: dict[bytes, tuple[float, Principal]] = {}
+        self._flood_ends, self._turned_away = 0.0, 0
+        self._uncounted: Counter[str] = Counter()
 
     def check_address(self, head: Head) -> None:
         """Host must be one of ours, and Origin, which browsers send, as well."""
@@ -73,5 +78,27 @@ class Access:
         return by
 
     def refuse(self, tool: str, principal: str, via: str, why: str) -> None:
-        """Remember who was turned away before a call was made of it."""
-        self._audit.refuse(new_id(), tool[:200], principal, via, why)
+        """Remember who was turned away before a call was made of it. Of a flood, the first FLOOD
+        in FLOOD_SECONDS have a row each and the others one that counts them: whoever has no key
+        must not fill the disk."""
+        now = time.monotonic()
+        if now >= self._flood_ends:
+            self._flood_ends, self._turned_away = now + FLOOD_SECONDS, 0
+        self._turned_away += 1
+        if self._turned_away <= FLOOD:
+            self._audit.refuse(new_id(), tool[:200], principal, via, why)
+            return
+        if not self._uncounted:
+            asyncio.get_running_loop().call_later(FLOOD_SECONDS, self.settle)
+        self._uncounted[via] += 1
+
+    def settle(self) -> None:
+        """Put on record how many more were turned away."""
+        while self._uncounted:
+            via, count = self._uncounted.popitem()
+            try:
+                why = f"{count} more without a good key were turned away"
+                self._audit.refuse(new_id(), "", "unknown", via, why)
+            except Busy:
+                self._uncounted[via] = count
+                return

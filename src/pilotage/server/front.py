@@ -145,6 +145,7 @@ class Front:
         """Refuse what is new, wait for the calls that run, then end the streams of MCP."""
         self.stopping = True
         await self.metrics.idle(seconds)
+        self._access.settle()
         self._end.set()
         await self._ended.wait()
 
