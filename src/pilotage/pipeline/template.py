@@ -11,7 +11,8 @@ from pilotage.domain.errors import BadInput
 from pilotage.pipeline.expression import Expression, evaluate, parse
 from pilotage.pipeline.values import text
 
-_HOLE = re.compile(r"\$\{\{((?:[^'}]++|'[^']*+'|\}(?!\}))*+)\}\}")
+_HOLE = re.compile(r"\$\{\{((?>(?:[^'}]+|'[^']*'|\}(?!\}))*))\}\}")
+"""Read once, never again: an atomic group. Possessive ones find nothing here in Python 3.11.2."""
 FILLED = 4 << 20
 """What the params of one step may grow to, in characters: as much as the body of a call."""
 Path = tuple[str | int, ...]
