@@ -2,29 +2,16 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
-import sys
-from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).resolve().parents[2]
+from journeys.tours import toured
 
 
 @pytest.fixture(scope="module")
 def tour() -> subprocess.CompletedProcess[str]:
-    programs = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
-    kept = {k: v for k, v in os.environ.items() if not k.startswith(("PILOTAGE_", "MCP_"))}
-    return subprocess.run(
-        ["bash", "examples/05-federate/tour.sh"],
-        cwd=ROOT,
-        env={**kept, "PATH": programs},
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=300,
-    )
+    return toured("05-federate")
 
 
 def test_the_tour_ends_well_and_its_rug_pull_is_caught(

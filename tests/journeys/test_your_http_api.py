@@ -3,31 +3,18 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
-import sys
-from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).resolve().parents[2]
+from journeys.tours import toured
+
 TOKEN = "demo-token-of-the-help-desk"
 
 
 @pytest.fixture(scope="module")
 def tour() -> subprocess.CompletedProcess[str]:
-    programs = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
-    kept = {k: v for k, v in os.environ.items() if not k.startswith(("PILOTAGE_", "MCP_"))}
-    argv = ["bash", "examples/04-your-http-api/tour.sh"]
-    return subprocess.run(
-        argv,
-        cwd=ROOT,
-        env={**kept, "PATH": programs},
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=300,
-    )
+    return toured("04-your-http-api")
 
 
 def test_the_tour_ends_well(tour: subprocess.CompletedProcess[str]) -> None:

@@ -9,6 +9,19 @@ from typing import Any
 
 Results = dict[str, list[dict[str, Any]]]
 """The checks of each scenario that ran."""
+TOOLS = tuple(
+    f"tools-call-{kind}"
+    for kind in (
+        "simple-text",
+        "image",
+        "audio",
+        "embedded-resource",
+        "mixed-content",
+        "error",
+        "with-progress",
+    )
+)
+"""Scenarios about what a tool may answer."""
 
 
 def run(suite: Path, address: str, revision: str, out: Path) -> Results:

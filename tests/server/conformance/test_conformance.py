@@ -16,20 +16,8 @@ from pathlib import Path
 
 import pytest
 
-from server.conformance.running import Results, failures, run
+from server.conformance.running import TOOLS, Results, failures, run
 
-TOOLS = tuple(
-    f"tools-call-{kind}"
-    for kind in (
-        "simple-text",
-        "image",
-        "audio",
-        "embedded-resource",
-        "mixed-content",
-        "error",
-        "with-progress",
-    )
-)
 TASKS = tuple(
     f"tasks-{about}"
     for about in (

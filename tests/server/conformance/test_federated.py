@@ -24,22 +24,10 @@ from pathlib import Path
 import pytest
 
 from pilotage import config
-from server.conformance.running import Results, failures, run
+from server.conformance.running import TOOLS, Results, failures, run
 from waiting import LONG
 
 ROOT = Path(__file__).parents[3]
-TOOLS = tuple(
-    f"tools-call-{kind}"
-    for kind in (
-        "simple-text",
-        "image",
-        "audio",
-        "embedded-resource",
-        "mixed-content",
-        "error",
-        "with-progress",
-    )
-)
 SHARED = (
     "completion-complete",
     "tools-list",
