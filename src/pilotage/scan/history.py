@@ -45,14 +45,13 @@ async def bare_history(source: Path, into: Path) -> History:
     try:
         top = top_of(source) or source
         stray = await _point_at(top, target)
-        shallow = await _is_cut_off(top, target)
+        commits, cut_off = await _counted(top, target)
         await _git(*PLAIN, "repack", "-a", "-d", "-q", within=target, seconds=600)
         (target / BORROWED).unlink()
-        commits = int(await _git("rev-list", "--count", "--all", within=target))
         notes, unread = await searchable(target)
     except _Wrong as wrong:
         return History(None, why=f"the history could not be read: {visible(str(wrong))}")
-    if shallow:
+    if cut_off:
         notes = (_cut_off(commits), *notes)
     return History(target, commits, notes, unread=(*stray, *unread))
 
@@ -81,18 +80,19 @@ async def _point_at(top: Path, target: Path) -> tuple[Unread, ...]:
     return tuple(Unread(visible(ref), why) for ref in stray)
 
 
-async def _is_cut_off(top: Path, target: Path) -> bool:
-    """Whether parents are missing, as in a shallow clone. The list of where it was cut off is
-    believed only then: a forged one would hide what is there."""
-    whole = await git(*PLAIN, "--git-dir", str(target), "rev-list", "--count", "--all")
+async def _counted(top: Path, target: Path) -> tuple[int, bool]:
+    """How many commits there are, and whether parents are missing, as in a shallow clone. The list
+    of where it was cut off is believed only then: a forged one would hide what is there."""
+    count = (*PLAIN, "--git-dir", str(target), "rev-list", "--count", "--all")
+    whole = await git(*count)
     if whole.exit == 0:
-        return False
+        return int(whole.stdout), False
     listed = await _git("rev-parse", "--git-path", "shallow", folder=top, top=top)
     file = Path(os.path.join(top, os.fsdecode(listed.strip())))
     if not file.is_file():
         raise _Wrong(failure(whole))
     (target / "shallow").write_bytes(file.read_bytes())
-    return True
+    return int(await _git(*count)), True
 
 
 def _cut_off(commits: int) -> str:
