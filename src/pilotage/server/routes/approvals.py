@@ -10,7 +10,7 @@ from fastapi import FastAPI, Query, Request
 from pydantic import BaseModel, ConfigDict, Field
 
 from pilotage.app import App
-from pilotage.domain.approval import Approval, ApprovalState, Verdict
+from pilotage.domain.approval import Approval, ApprovalState, Verdict, Vote
 from pilotage.domain.call import Principal
 from pilotage.server.http import BY
 
@@ -22,16 +22,6 @@ class Word(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
     reason: str = Field(default="", max_length=1_000)
-
-
-@dataclass(frozen=True, slots=True)
-class VoteView:
-    """What one person said, at (Unix microseconds)."""
-
-    by: str
-    verdict: Verdict
-    reason: str
-    at: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +54,7 @@ class ApprovalView:
     expires: int
     changed: int
     call: str
-    votes: list[VoteView]
+    votes: list[Vote]
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,8 +98,7 @@ def add(api: FastAPI, app: App) -> None:
 def view(one: Approval) -> ApprovalView:
     """As the outside reads it."""
     names = (name for name in ApprovalView.__dataclass_fields__ if name != "votes")
-    votes = [VoteView(vote.by, vote.verdict, vote.reason, vote.at) for vote in one.votes]
-    return ApprovalView(**{name: getattr(one, name) for name in names}, votes=votes)
+    return ApprovalView(**{name: getattr(one, name) for name in names}, votes=list(one.votes))
 
 
 def _by(request: Request) -> Principal:
