@@ -1,4 +1,4 @@
-"""The load of bench.calls: raw keep-alive connections, so that the generator costs little."""
+"""The load of bench.calls and bench.federation: raw keep-alive connections, so that it costs little."""
 
 from __future__ import annotations
 
@@ -55,11 +55,11 @@ class Running:
 
 
 @contextmanager
-def running(server: str, command: list[str] | None = None) -> Iterator[Running]:
+def running(server: str, command: list[str] | None = None, core: int = 0) -> Iterator[Running]:
     """A server on core 0, which it has to itself; the load goes to core 1."""
     command = command or [sys.executable, "-m", "bench.calls_servers", server]
-    if len(os.sched_getaffinity(0)) > 1 or os.sched_getaffinity(0) == {1}:
-        command = ["taskset", "-c", "0", *command]
+    if core or len(os.sched_getaffinity(0)) > 1 or os.sched_getaffinity(0) == {1}:
+        command = ["taskset", "-c", str(core), *command]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         try:
@@ -170,11 +170,11 @@ def _session(target: Target, server: Running) -> dict[str, str]:
 
 
 async def load(
-    target: Target, server: Running, seconds: float, count: int | None = None
+    target: Target, server: Running, seconds: float, count: int | None, lines: int
 ) -> list[_Connection]:
-    """Requests on all connections for so many seconds, at most `count` on each."""
+    """Requests on so many connections for so many seconds, at most `count` on each."""
     loop = asyncio.get_running_loop()
-    requests = [_request(target, server) for _ in range(CONNECTIONS)]
+    requests = [_request(target, server) for _ in range(lines)]
     until = time.perf_counter() + seconds
     connections = []
     for request in requests:
@@ -188,12 +188,18 @@ async def load(
     return connections
 
 
-def drive(target: Target, server: Running, seconds: float, count: int | None = None) -> list[float]:
+def drive(
+    target: Target,
+    server: Running,
+    seconds: float,
+    count: int | None = None,
+    lines: int = CONNECTIONS,
+) -> list[float]:
     """The seconds that each answer took; SystemExit where one was wrong."""
     import uvloop
 
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        connections = runner.run(load(target, server, seconds, count))
+        connections = runner.run(load(target, server, seconds, count, lines))
     times = sorted(one for connection in connections for one in connection.answers)
     bad = sum(connection.bad for connection in connections)
     if bad or not times:
@@ -201,9 +207,9 @@ def drive(target: Target, server: Running, seconds: float, count: int | None = N
     return times
 
 
-def measure(target: Target, server: Running, seconds: float) -> Measured:
+def measure(target: Target, server: Running, seconds: float, lines: int = CONNECTIONS) -> Measured:
     before, began = server.cpu(), time.perf_counter()
-    times = drive(target, server, seconds)
+    times = drive(target, server, seconds, lines=lines)
     wall, used = time.perf_counter() - began, server.cpu() - before
     count = len(times)
     return Measured(

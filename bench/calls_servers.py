@@ -33,7 +33,7 @@ def floor() -> None:
         await send({"type": "http.response.start", "status": 200, "headers": headers})
         await send({"type": "http.response.body", "body": ANSWER})
 
-    _serve_bare(app)
+    serve_bare(app)
 
 
 def sdk() -> None:
@@ -55,10 +55,10 @@ def sdk() -> None:
     server = Server(
         "bare", on_list_tools=tools, on_call_tool=call, get_tool_input_schema=lambda _: schema
     )
-    _serve_bare(server.streamable_http_app(json_response=True))
+    serve_bare(server.streamable_http_app(json_response=True))
 
 
-def _serve_bare(app: Any) -> None:
+def serve_bare(app: Any) -> None:
     import uvicorn
 
     listener = socket.create_server(("127.0.0.1", 0))

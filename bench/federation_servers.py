@@ -9,6 +9,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+from bench.calls_servers import serve_bare
 from bench.peers import fastmcp
 
 TOOL = {
@@ -80,20 +81,7 @@ def _upstream() -> None:
             return 404, msgspec.json.encode(answer)
         return 200, msgspec.json.encode(answer)
 
-    _serve_bare(app)
-
-
-def _serve_bare(app: Any) -> None:
-    import socket
-
-    import uvicorn
-
-    listener = socket.create_server(("127.0.0.1", 0))
-    print("-", listener.getsockname()[1], flush=True)
-    config = uvicorn.Config(
-        app, loop="uvloop", http="httptools", access_log=False, log_level="error"
-    )
-    uvicorn.Server(config).run(sockets=[listener])
+    serve_bare(app)
 
 
 def _pilotage(url: str) -> None:
