@@ -1,4 +1,4 @@
-"""The load of bench.calls and bench.federation: raw keep-alive connections, so that it costs little."""
+"""The load of bench.calls and bench.federation: raw keep-alive connections, which cost little."""
 
 from __future__ import annotations
 
