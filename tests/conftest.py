@@ -1,9 +1,11 @@
 """In CI nothing is skipped: a part that should have been tested and is not there fails the run.
-No example is too slow: how long one takes is the machine's affair."""
+No example is too slow: how long one takes is the machine's affair. Loggers are each test's own."""
 
 from __future__ import annotations
 
+import logging
 import os
+from collections.abc import Iterator
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -14,6 +16,18 @@ settings.register_profile(
 settings.load_profile("patient")
 
 _skipped: list[str] = []
+
+
+@pytest.fixture(autouse=True)
+def _logs() -> Iterator[None]:
+    """Loggers as they were: a verb that a test runs in this process installs its own."""
+    loggers = [logging.getLogger(name) for name in ("", "pilotage")]
+    before = [(one.handlers[:], one.level, one.propagate) for one in loggers]
+    yield
+    for one, (handlers, level, propagate) in zip(loggers, before, strict=True):
+        one.handlers[:] = [each for each in one.handlers if each in handlers]
+        one.setLevel(level)
+        one.propagate = propagate
 
 
 @pytest.hookimpl(trylast=True)

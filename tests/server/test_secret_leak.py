@@ -249,7 +249,6 @@ async def test_no_canary_is_in_any_output(
     await by_reading(house, admin, approval, sinks)
     at_the_terminal(house, tmp_path, run, approval, sinks)
     monkeypatch.setenv("MCP_API_KEY", admin)
-    capsys.readouterr()  # what handlers that other tests left behind have printed
     assert main(["mcp-config", "claude", "--url", house.url]) == 0
     shown = capsys.readouterr()
     sinks.add("mcp-config", shown.out + shown.err)
