@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 set -euo pipefail
 cd "$(dirname "$0")"
+command -v curl > /dev/null || { echo "this tour needs curl (apt-get install curl)" >&2; exit 2; }
 here=$(mktemp -d)
 export PILOTAGE_HOME=$here/state
 trap 'kill $(jobs -p); wait; rm -rf "$here"' EXIT

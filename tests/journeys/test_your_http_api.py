@@ -14,7 +14,7 @@ TOKEN = "demo-token-of-the-help-desk"
 
 @pytest.fixture(scope="module")
 def tour() -> subprocess.CompletedProcess[str]:
-    return toured("04-your-http-api")
+    return toured("04-your-http-api", "curl")
 
 
 def test_the_tour_ends_well(tour: subprocess.CompletedProcess[str]) -> None:

@@ -3,15 +3,22 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 ROOT = Path(__file__).resolve().parents[2]
 
 
-def toured(example: str) -> subprocess.CompletedProcess[str]:
-    """What the tour of `examples/EXAMPLE` printed, with nothing of ours in its environment."""
+def toured(example: str, *needs: str) -> subprocess.CompletedProcess[str]:
+    """What the tour of `examples/EXAMPLE` printed, with nothing of ours in its environment. Skips
+    where a program that it `needs` is not there, which fails CI."""
+    for program in needs:
+        if shutil.which(program) is None:
+            pytest.skip(f"{program} is missing, which the tour {example} needs")
     programs = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
     kept = {k: v for k, v in os.environ.items() if not k.startswith(("PILOTAGE_", "MCP_"))}
     return subprocess.run(
