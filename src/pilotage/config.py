@@ -149,6 +149,14 @@ SETTINGS: tuple[Setting, ...] = (
         0,
         1 << 34,
     ),
+    Setting(
+        "idempotency.keys",
+        "PILOTAGE_IDEMPOTENCY_KEYS",
+        100_000,
+        "idempotency keys of one principal that are kept; one more is a 429",
+        1,
+        1_000_000,
+    ),
     Setting("scan.network", "PILOTAGE_SCAN_NETWORK", False, "fetch images from their registry"),
     Setting(
         "egress.allow",

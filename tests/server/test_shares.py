@@ -105,3 +105,42 @@ async def test_runs_over_rest_count_for_the_rate_of_a_key(tmp_path: Path) -> Non
         await house.app.audit.settled()
         (refused,) = house.app.audit.list(event="refused")
         assert (refused.tool, refused.principal) == ("run_start", "key:k0")
+
+
+async def keyed(house: House, ann: dict[str, str], name: str, **body: Any) -> tuple[int, Any, Any]:
+    """A call of `adds` under that idempotency key: status, body and headers."""
+    url, headers = house.url + "/api/v2/tools/call/adds", {**ann, "Idempotency-Key": name}
+    async with house.session.post(url, json=body, headers=headers) as answer:
+        return answer.status, await answer.json(), answer.headers
+
+
+async def test_a_key_that_fills_its_share_of_idempotency_keys_leaves_room_for_others(
+    tmp_path: Path,
+) -> None:
+    body = {"file": str(tmp_path / "ran")}
+    async with fair_house(tmp_path, "idempotency: {keys: 2, keep: 3600}") as house:
+        greedy, other = house.headers("developer"), house.headers("developer")
+        for name in ("a", "b"):
+            assert (await keyed(house, greedy, name, **body))[0] == 200
+        status, said, headers = await keyed(house, greedy, "c", **body)
+        assert (status, "key:k0 has 2 idempotency keys, its share" in said["error"]) == (429, True)
+        assert 3_500 < int(headers["Retry-After"]) <= 3_600, "when its oldest leaves"
+        again = await keyed(house, greedy, "a", **body)
+        assert (again[0], again[2]["Idempotent-Replayed"]) == (200, "true")
+        assert (await keyed(house, other, "c", **body))[0] == 200
+    async with fair_house(tmp_path) as house:  # counted again by a server that starts
+        assert house.app.settings.number("idempotency.keys") == 2
+        assert (await keyed(house, {**greedy}, "c", **body))[0] == 429
+        assert (await keyed(house, {**other}, "d", **body))[0] == 200
+
+
+async def test_the_answers_of_one_key_push_out_its_own_and_not_anothers(tmp_path: Path) -> None:
+    file = str(tmp_path / "ran")
+    async with fair_house(tmp_path, "idempotency: {bytes: 2000}") as house:
+        greedy, other = house.headers("developer"), house.headers("developer")
+        kept = await keyed(house, other, "first", file=file)
+        for number in range(100):
+            assert (await keyed(house, greedy, f"k{number}", file=file))[0] == 200
+        assert (await keyed(house, other, "first", file=file))[1] == kept[1]
+        status, said, _ = await keyed(house, greedy, "k0", file=file)
+        assert (status, "not kept" in said["error"]) == (409, True)

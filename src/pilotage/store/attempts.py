@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from pilotage.store.database import Database
@@ -31,6 +32,14 @@ class Attempt:
     row: int
     outcome: str
     answer: bytes | None
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """How many rows a principal has, and when the oldest was made."""
+
+    rows: int
+    oldest: int
 
 
 def find(database: Database, place: Place) -> Attempt | None:
@@ -67,17 +76,39 @@ def row_of(database: Database, one: Attempt) -> int | None:
     return number
 
 
-def sweep(connection: sqlite3.Connection, before: int, size: int) -> int:
-    """Forget calls older than `before`, and the oldest answers (not that they were given) where
-    all take more than `size` bytes. How many calls are left."""
+def sweep(connection: sqlite3.Connection, before: int, size: int) -> dict[str, Held]:
+    """Forget calls older than `before`, and oldest answers (not that they were given) where all
+    take more than `size` bytes: of who has most, so that nobody pushes out another's. What each
+    principal has left."""
     connection.execute("DELETE FROM attempt WHERE created<?", (before,))
-    counted = connection.execute("SELECT count(*), coalesce(sum(size),0) FROM attempt")
-    (rows, total) = counted.fetchone()
-    if total > size:
-        oldest = "SELECT call, size FROM attempt WHERE size>0 ORDER BY created"
-        for call, taken in connection.execute(oldest).fetchall():
-            if total <= size:
-                break
-            connection.execute("UPDATE attempt SET answer=NULL, size=0 WHERE call=?", (call,))
-            total -= taken
-    return int(rows)
+    query = "SELECT principal, count(*), min(created), sum(size) FROM attempt GROUP BY principal"
+    found = {
+        who: (Held(count, oldest), taken) for who, count, oldest, taken in connection.execute(query)
+    }
+    level = _level([taken for _, taken in found.values()], size)
+    for who, (_, taken) in found.items():
+        if taken > level:
+            _thin(connection, who, taken - level)
+    return {who: held for who, (held, _) in found.items()}
+
+
+def _thin(connection: sqlite3.Connection, principal: str, most: int) -> None:
+    """Forget its oldest answers, so many bytes of them or a little more."""
+    oldest = "SELECT call, size FROM attempt WHERE principal=? AND size>0 ORDER BY created"
+    for call, taken in connection.execute(oldest, (principal,)).fetchall():
+        if most <= 0:
+            break
+        connection.execute("UPDATE attempt SET answer=NULL, size=0 WHERE call=?", (call,))
+        most -= taken
+
+
+def _level(taken: Sequence[int], size: int) -> int:
+    """The most that each may have, so that all together have no more than `size`: who has less
+    leaves the rest to the others."""
+    left = size
+    for place, one in enumerate(sorted(taken)):
+        level = left // (len(taken) - place)
+        if one > level:
+            return level
+        left -= one
+    return size

@@ -25,7 +25,7 @@ from pilotage.domain.call import Kept, Outcome, Report, ToolCall, ToolResult
 from pilotage.domain.errors import BadInput, Busy, Conflict, PilotageError
 from pilotage.domain.ids import new_id
 from pilotage.store import attempts as rows
-from pilotage.store.attempts import ROWS_LIMIT, Attempt, Place
+from pilotage.store.attempts import ROWS_LIMIT, Attempt, Held, Place
 from pilotage.store.database import Database
 from pilotage.tool.canonical import digest
 from pilotage.tool.failure import failed
@@ -36,6 +36,7 @@ from pilotage.tool.tool import Tool
 logger = logging.getLogger(__name__)
 KEEP_SECONDS = 86_400
 KEEP_BYTES = 64 << 20
+EACH = 100_000
 ANSWER_LIMIT = 1 << 20
 SWEEP_SECONDS = 60.0
 _REPLAYED = "replayed"
@@ -45,8 +46,8 @@ Run = Callable[[ToolCall, Report], Coroutine[Any, Any, ToolResult]]
 
 
 class Attempts:
-    """Answers are kept `keep` seconds, in `size` bytes at most: the oldest leave first, and then it
-    is only known that they were given."""
+    """Answers are kept `keep` seconds, in `size` bytes at most: the oldest of who has most leave
+    first, and then it is only known that they were given. One principal has `each` keys at most."""
 
     def __init__(
         self,
@@ -55,13 +56,15 @@ class Attempts:
         *,
         keep: float = KEEP_SECONDS,
         size: int = KEEP_BYTES,
+        each: int = EACH,
     ) -> None:
         self._database, self._redactor = database, redactor
-        self._keep, self._size = keep, size
+        self._keep, self._size, self._each = keep, size, each
         self._owner = f"{os.getpid()}:{_started(os.getpid())}:{new_id()}"
         self._flights: dict[Place, Flight] = {}
         self._ending: set[asyncio.Task[None]] = set()
         self._swept, self._written = -SWEEP_SECONDS, 0
+        self._held: dict[str, Held] = {}  # at the last sweep, and what was begun here since
 
     async def begin(
         self,
@@ -86,14 +89,17 @@ class Attempts:
             joined = await flight.joined(report)
             if joined is not None:
                 return _given(replace(joined, kept=Kept(_REPLAYED, 0.0)))
-        kept = self._judged(tool, wanted, rows.find(self._database, place))
+        found = rows.find(self._database, place)
+        kept = self._judged(tool, wanted, found)
         if kept is not None:
             return _given(kept)
         flight = self._flights[place] = Flight(wanted)
         flight.hear(report)
         try:
+            if found is None:  # else it has its row
+                await self._room(call.by.name)
             await settle()
-            kept = await self._claim(tool, call, place, wanted)
+            kept = await self._claim(tool, call, place, wanted, fresh=found is None)
         except BaseException:
             self._let_go(place, flight)
             raise
@@ -103,22 +109,25 @@ class Attempts:
         return self._fly(place, flight, run, call)
 
     async def _claim(
-        self, tool: Tool, call: ToolCall, place: Place, wanted: str
+        self, tool: Tool, call: ToolCall, place: Place, wanted: str, *, fresh: bool
     ) -> ToolResult | None:
         """Put down that it is about to run, unless another process was faster."""
 
+        now = time.time_ns() // 1000
+
         def claim(connection: sqlite3.Connection) -> ToolResult | PilotageError | None:
-            self._sweep(connection)
             try:
                 kept = self._judged(tool, wanted, rows.find_within(connection, place))
             except PilotageError as refused:
                 return refused
             if kept is None:
-                now = time.time_ns() // 1000
                 rows.begin(connection, place, wanted, call.id, self._owner, now)
             return kept
 
         found = await self._database.write(claim)
+        if found is None and fresh:
+            held = self._held.get(call.by.name, Held(0, now))
+            self._held[call.by.name] = Held(held.rows + 1, held.oldest)
         if isinstance(found, PilotageError):
             raise found
         return found
@@ -190,15 +199,26 @@ class Attempts:
         if self._ending:
             await asyncio.wait(set(self._ending))
 
-    def _sweep(self, connection: sqlite3.Connection) -> None:
-        """Once a minute, and when much was written."""
-        if time.monotonic() < self._swept + SWEEP_SECONDS and self._written < self._size // 8:
+    async def _room(self, who: str) -> None:
+        """Raises Busy where `who` has its share of keys, or all have. Swept once a minute, and when
+        much was written; asked before a person is, whose approval would be used up."""
+        if time.monotonic() >= self._swept + SWEEP_SECONDS or self._written >= self._size // 8:
+            before = time.time_ns() // 1000 - int(self._keep * 1e6)
+            self._held = await self._database.write(lambda c: rows.sweep(c, before, self._size))
+            self._swept, self._written = time.monotonic(), 0
+        mine = self._held.get(who)
+        total = sum(held.rows for held in self._held.values())
+        if mine is not None and mine.rows >= self._each:
+            what, oldest = f"{who} has {mine.rows} idempotency keys, its share", mine.oldest
+            hint = "idempotency.keys"
+        elif total >= ROWS_LIMIT:
+            what = f"{total} idempotency keys are kept"
+            oldest = min(held.oldest for held in self._held.values())
+            hint = "idempotency.keep shortens it"
+        else:
             return
-        before = time.time_ns() // 1000 - int(self._keep * 1e6)
-        left = rows.sweep(connection, before, self._size)
-        if left >= ROWS_LIMIT:
-            raise Busy(f"{left} idempotency keys are kept", "idempotency.keep shortens it", 60)
-        self._swept, self._written = time.monotonic(), 0
+        left = oldest / 1e6 + self._keep - time.time()
+        raise Busy(what, f"each is kept {self._keep:g} s: {hint}", max(SWEEP_SECONDS, left))
 
 
 async def _given(kept: ToolResult) -> ToolResult:

@@ -38,7 +38,9 @@ def fair_use(
     keep, size = settings.number("idempotency.keep"), settings.number("idempotency.bytes")
     return FairUse(
         Limits(caps, roles),
-        Attempts(database, redactor, keep=keep, size=size),
+        Attempts(
+            database, redactor, keep=keep, size=size, each=settings.number("idempotency.keys")
+        ),
         Cache(settings.number("limits.cache_bytes")),
     )
 
