@@ -80,7 +80,7 @@ def _ask(rules: Rules, settings: Settings, arguments: argparse.Namespace) -> int
         raise BadInput(f"there is no role {unknown[0]!r}", f"one of {known}")
     question = Question(
         arguments.tool,
-        Effect(arguments.effect) if arguments.effect else _effect(settings, arguments.tool),
+        Effect(arguments.effect) if arguments.effect else _effect(settings, arguments),
         who=arguments.who,
         roles=tuple(arguments.role),
         keys=tuple(arguments.key_tool) or ("*",),
@@ -107,7 +107,8 @@ def _said(rules: Rules, reply: Reply) -> str:
     return f"{decision.answer} by {decision.rule}{where}{persons}"
 
 
-def _effect(settings: Settings, tool: str) -> Effect:
+def _effect(settings: Settings, arguments: argparse.Namespace) -> Effect:
+    tool = arguments.tool
     app = App(settings, roots(base="."))
     try:
         entry = app.registry.all.get(tool)
@@ -115,7 +116,7 @@ def _effect(settings: Settings, tool: str) -> Effect:
         app.close()
     if entry is None:
         raise BadInput(f"there is no tool {tool!r} here", "--effect read|write|destroy")
-    return entry.tool.effect
+    return entry.tool.effect_of(arguments_of(arguments))
 
 
 def _time(text: str | None) -> datetime | None:

@@ -92,7 +92,7 @@ class Approvals:
             arguments, pin = digest(call.arguments), digest(surface(tool))
         except ValueError as error:
             raise BadInput(f"{tool.name}: this call cannot be approved: {error}") from None
-        asked = Asked(call, decision, tool.effect.value, arguments, pin)
+        asked = Asked(call, decision, tool.effect_of(call.arguments).value, arguments, pin)
         refused = await self._database.write(lambda c: self._settle(c, asked))
         if refused is not None:
             raise refused

@@ -96,7 +96,7 @@ class Gateway:
                 held = await self._enter(tool, call)
             arguments, ignored = entry.arguments.check(call.arguments)
             call = call if arguments is call.arguments else replace(call, arguments=arguments)
-            decision = self._policy.decide(call.by, call.tool, tool.effect, call)
+            decision = self._policy.decide(call.by, call.tool, tool.effect_of(arguments), call)
             plain = decision.answer is _ALLOW and call.idempotency_key is None
             if plain and not tool.cache_seconds:
                 running = tool.run(call, report)

@@ -35,6 +35,7 @@ def surface(tool: Tool) -> dict[str, Any]:
         "outputSchema": tool.output_schema,
         "annotations": tool.annotations,
         "effect": tool.effect.value,
+        "effects": tool.actions.effects if tool.actions else None,
         "target": tool.target,
         "more": {k: v for k, v in (tool.wire or {}).items() if k not in _KNOWN} or None,
     }

@@ -32,6 +32,15 @@ _SUCCEEDED = Outcome.SUCCEEDED
 
 
 @dataclass(frozen=True, slots=True)
+class Actions:
+    """What a call does depends on one argument: `effects` by its values. With any other value, or
+    none, it is the tool's own effect, which is the worst of them."""
+
+    argument: str
+    effects: Mapping[str, Effect]
+
+
+@dataclass(frozen=True, slots=True)
 class Tool:
     """A tool ready to be called. Schemas are JSON Schema 2020-12; `timeout` is in seconds.
 
@@ -43,6 +52,7 @@ class Tool:
     tool as another MCP server lists it, handed on as it is, but for the name. `cache_seconds`: how
     long an answer holds, 0: not at all; for tools that read and are idempotent (tool/cache.py).
     `tasks`: may a call over MCP become a task whose end is asked for later (server/tasks.py).
+    `actions`: of a tool that does several things, so that each is decided as what it is.
     """
 
     name: str
@@ -61,6 +71,7 @@ class Tool:
     wire: Mapping[str, Any] | None = None
     cache_seconds: float = 0.0
     tasks: Tasks = ""
+    actions: Actions | None = None
 
     def __post_init__(self) -> None:
         if self.cache_seconds and not (self.effect is Effect.READ and self.idempotent):
@@ -68,6 +79,20 @@ class Tool:
                 f"{self.name}: cache_seconds is for tools that read and are idempotent",
                 "leave it out, or say so of the tool",
             )
+
+    def effect_of(self, arguments: Mapping[str, Any]) -> Effect:
+        """What a call with these arguments does."""
+        if self.actions is None:
+            return self.effect
+        value = arguments.get(self.actions.argument)
+        known = self.actions.effects.get(value) if isinstance(value, str) else None
+        return known or self.effect
+
+    @property
+    def mildest(self) -> Effect:
+        """The least that a call of it does: who may do that much may see it."""
+        does = {self.effect, *(self.actions.effects.values() if self.actions else ())}
+        return next(effect for effect in Effect if effect in does)
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +119,7 @@ class Definition:
     timeout: float
     cache_seconds: float = 0.0
     tasks: Tasks = ""
+    actions: Actions | None = None
 
     def bind(self, services: Mapping[type, object]) -> Tool:
         """A tool that answers with `services`; a service that is missing stops the start."""
@@ -123,6 +149,7 @@ class Definition:
             self.timeout,
             cache_seconds=self.cache_seconds,
             tasks=self.tasks,
+            actions=self.actions,
         )
 
 
@@ -135,12 +162,14 @@ def tool(
     timeout: float = 60.0,
     cache_seconds: float = 0.0,
     tasks: Tasks = "",
+    actions: Actions | None = None,
 ) -> Callable[[Callable[..., Awaitable[Any]]], Definition]:
     """Make a tool of an async function. `timeout` in seconds; `cache_seconds`: how long an answer
-    holds for who asked, if the tool reads and is idempotent; `tasks`: for what takes long."""
+    holds for who asked, if the tool reads and is idempotent; `tasks`: for what takes long;
+    `actions`: what it does by one of its arguments, where `effect` is the worst of it."""
 
     def make(function: Callable[..., Awaitable[Any]]) -> Definition:
-        called, rest = name or function.__name__, (cache_seconds, tasks)
+        called, rest = name or function.__name__, (cache_seconds, tasks, actions)
         return Definition(called, effect, function, idempotent, open, timeout, *rest)
 
     return make
