@@ -100,6 +100,7 @@ class App:
             self._current,
         )
         self.services |= {Runs: self.runs, RunAccess: self.run_access}
+        self._unoffered: dict[str, Tool] = {}
         self._add(_tools(self.services) if tools is None else tools)
         self._take_in()
 
@@ -118,7 +119,7 @@ class App:
         from pilotage.wiring.others import Others
 
         parts = (self.database, self.registry, self.policy, self.audit, self.redactor)
-        return Others(self.settings, *parts)
+        return Others(self.settings, *parts, self._unoffered)
 
     def _guard(self, tool: Tool) -> str:
         """See Pins.guard. Tools of the house are not compared with anything."""
@@ -157,7 +158,11 @@ class App:
     def _add(self, tools: Iterable[Definition]) -> None:
         """Each tool gets the engines that it asks for."""
         for definition in tools:
-            self.registry.add(definition.bind(self.services))
+            tool = definition.bind(self.services)
+            if definition.offered:
+                self.registry.add(tool)
+            else:
+                self._unoffered[tool.name] = tool
 
     def _add_plugins(self, names: Sequence[str]) -> None:
         """Tools of packages that somebody trusts (tool/plugins.py; a refusal is audited). They are

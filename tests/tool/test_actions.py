@@ -11,10 +11,11 @@ import pytest
 from pilotage import config
 from pilotage.app import App
 from pilotage.domain.call import Answer, Effect, Outcome, Principal
-from pilotage.domain.errors import Denied, NeedsApproval
+from pilotage.domain.errors import Denied, NeedsApproval, NotFound
 from pilotage.tool.roots import roots
 from pilotage.tool.surface import surface
 from pilotage.tool.tool import Actions, tool
+from pilotage.upstream.wanted import Wanted
 
 READER = Principal("key:view", frozenset({"reader"}))
 WORKER = Principal("key:dev", frozenset({"worker"}))
@@ -60,3 +61,29 @@ def test_who_may_look_may_see_it_and_its_effects_are_pinned(app: App) -> None:
     assert made.mildest is Effect.READ
     assert app.policy.decide(READER, "box", made.mildest).answer is Answer.ALLOW
     assert surface(made)["effects"] == {"look": "read", "fill": "write"}
+
+
+@tool(Effect.READ, offered=False)
+async def drawer() -> dict[str, Any]:
+    """Is there for who registers it."""
+    return {"did": "open"}
+
+
+async def test_a_tool_that_is_not_offered_is_called_once_it_is_registered(tmp_path: Path) -> None:
+    settings = config.read(environment={"PILOTAGE_HOME": str(tmp_path), "HOME": str(tmp_path)})
+    app = App(settings, roots(tmp_path), (drawer,))
+    admin = Principal("key:admin", frozenset({"admin"}))
+    try:
+        with pytest.raises(NotFound):
+            await app.call("drawer", {}, admin, "rest")
+        for _ in range(2):  # the second finds it under its own name, and changes nothing
+            await app.others.registrations.put(
+                "drawer", Wanted("builtin", {"tool": "drawer"}), admin
+            )
+        assert (await app.call("drawer", {}, admin, "rest")).value == {"did": "open"}
+        await app.others.registrations.remove("drawer", admin)
+        with pytest.raises(NotFound):
+            await app.call("drawer", {}, admin, "rest")
+    finally:
+        await app.others.close()
+        app.close()

@@ -52,7 +52,8 @@ class Tool:
     tool as another MCP server lists it, handed on as it is, but for the name. `cache_seconds`: how
     long an answer holds, 0: not at all; for tools that read and are idempotent (tool/cache.py).
     `tasks`: may a call over MCP become a task whose end is asked for later (server/tasks.py).
-    `actions`: of a tool that does several things, so that each is decided as what it is.
+    `actions`: of a tool that does several things, so that each is decided as what it is. `asks`:
+    its server may ask the client while a call of it runs (MCP's handshake eras).
     """
 
     name: str
@@ -72,6 +73,7 @@ class Tool:
     cache_seconds: float = 0.0
     tasks: Tasks = ""
     actions: Actions | None = None
+    asks: bool = False
 
     def __post_init__(self) -> None:
         if self.cache_seconds and not (self.effect is Effect.READ and self.idempotent):
@@ -109,7 +111,8 @@ class Call:
 
 @dataclass(frozen=True, slots=True)
 class Definition:
-    """A tool's function and what is said about it; `bind` gives it its services."""
+    """A tool's function and what is said about it; `bind` gives it its services. `offered` False:
+    nobody can call it until somebody registers it (kind builtin)."""
 
     name: str
     effect: Effect
@@ -120,6 +123,7 @@ class Definition:
     cache_seconds: float = 0.0
     tasks: Tasks = ""
     actions: Actions | None = None
+    offered: bool = True
 
     def bind(self, services: Mapping[type, object]) -> Tool:
         """A tool that answers with `services`; a service that is missing stops the start."""
@@ -163,13 +167,15 @@ def tool(
     cache_seconds: float = 0.0,
     tasks: Tasks = "",
     actions: Actions | None = None,
+    offered: bool = True,
 ) -> Callable[[Callable[..., Awaitable[Any]]], Definition]:
     """Make a tool of an async function. `timeout` in seconds; `cache_seconds`: how long an answer
     holds for who asked, if the tool reads and is idempotent; `tasks`: for what takes long;
-    `actions`: what it does by one of its arguments, where `effect` is the worst of it."""
+    `actions`: what it does by one of its arguments, where `effect` is the worst of it; `offered`
+    False: nobody can call it until it is registered."""
 
     def make(function: Callable[..., Awaitable[Any]]) -> Definition:
-        called, rest = name or function.__name__, (cache_seconds, tasks, actions)
+        called, rest = name or function.__name__, (cache_seconds, tasks, actions, offered)
         return Definition(called, effect, function, idempotent, open, timeout, *rest)
 
     return make

@@ -6,8 +6,9 @@ it and a start should not pay for it.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 
 from pilotage.audit.log import AuditLog
 from pilotage.config import Settings
@@ -31,7 +32,8 @@ from pilotage.upstream.shown import Shown
 
 
 class Others:
-    """One a process. Nothing of it is in the registry before `load`."""
+    """One a process. Nothing of it is in the registry before `load`. `unoffered` are tools of the
+    house that can be registered only."""
 
     def __init__(
         self,
@@ -41,6 +43,7 @@ class Others:
         policy: Policy,
         audit: AuditLog,
         redactor: Redactor,
+        unoffered: Mapping[str, Tool],
     ) -> None:
         self._settings, self._database, self._registry = settings, database, registry
         self.pins = Pins(database, audit.note)
@@ -53,7 +56,8 @@ class Others:
         self.offers = Offers(self.federation)
         self._given = of_settings(settings.upstreams)
         self._mcp = Mcp(self.federation, egress, self._given)
-        self.registrations.add("builtin", Builtins(lambda name: _house_tool(registry, name)))
+        house = partial(_house_tool, registry, unoffered)
+        self.registrations.add("builtin", Builtins(house))
         self.registrations.add("http", HttpTools(self.outgoing, self.secrets))
         self.registrations.add("mcp", self._mcp)
 
@@ -85,7 +89,7 @@ class Others:
         await self.outgoing.close()
 
 
-def _house_tool(registry: Registry, name: str) -> Tool | None:
+def _house_tool(registry: Registry, unoffered: Mapping[str, Tool], name: str) -> Tool | None:
     """A tool that is ours. Builtins refuses those of others."""
     entry = registry.all.get(name)
-    return None if entry is None else entry.tool
+    return unoffered.get(name) if entry is None or entry.tool.owner else entry.tool
