@@ -1,0 +1,1 @@
+"""A client of the Kubernetes API: objects are plain dicts, errors say what to mend."""

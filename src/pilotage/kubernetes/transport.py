@@ -1,0 +1,205 @@
+"""The connection to one API server: one pooled session, one TLS context, answers or ApiErrors."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import ssl
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Any
+
+from pilotage import __version__
+from pilotage.kubernetes.cluster import Certificate, Cluster, present
+from pilotage.kubernetes.errors import ApiError, Unreachable, refusal
+
+if TYPE_CHECKING:
+    import aiohttp
+
+CONNECT_SECONDS = 10.0
+ANSWER_SECONDS = 60.0
+"""The API server itself gives up on a request after a minute."""
+AGAIN = 5
+"""How often a request that the server sheds (429, 503 with Retry-After) is sent again."""
+LONGEST_PAUSE = 10.0
+KEPT_SECONDS = 75.0
+"""An idle connection is kept this long: less than the 90 s of common load balancers."""
+DEAD_SECONDS = 30
+"""A peer that acknowledges nothing this long is gone: else a watch on it would wait for hours."""
+
+Told = Callable[[str, str], None]
+"""Hears the method and the code of each answer; "<error>" where there was none."""
+
+
+class Transport:
+    """Made anywhere, opened at the first request, in the event loop that asks; `close` it there."""
+
+    def __init__(self, cluster: Cluster) -> None:
+        self.cluster = cluster
+        self.told: Told = _nobody
+        self._session: aiohttp.ClientSession | None = None
+        self._tls: ssl.SSLContext | None = None
+        self._shown: Certificate | None = None
+
+    async def close(self) -> None:
+        """Close every connection; the next request opens anew."""
+        if self._session is not None:
+            await self._session.close()
+            self._session = None
+
+    async def ask(
+        self, method: str, path: str, *, seconds: float = ANSWER_SECONDS, **more: Any
+    ) -> bytes:
+        """The whole answer, within `seconds`, however often it is asked. ApiError else."""
+        try:
+            async with asyncio.timeout(seconds):
+                async with self.open(method, path, **more) as answer:
+                    return await answer.read()
+        except TimeoutError:
+            what = f"{method} {path}: {self.cluster.server} did not answer within {seconds:g} s"
+            raise Unreachable(what, "try again later", status=503, reason="Timeout") from None
+
+    @asynccontextmanager
+    async def open(
+        self,
+        method: str,
+        path: str,
+        *,
+        query: Mapping[str, str] | None = None,
+        data: bytes | None = None,
+        headers: Mapping[str, str] | None = None,
+        silence: float | None = None,
+    ) -> AsyncIterator[aiohttp.ClientResponse]:
+        """An answer that is no refusal, to be read as it comes. `silence`: seconds without a byte
+        after which it is Unreachable. What breaks off while it is read is Unreachable too."""
+        import aiohttp
+
+        sent: dict[str, Any] = {
+            "params": query,
+            "data": data,
+            "headers": {"Accept": "application/json", **(headers or {})},
+            "timeout": aiohttp.ClientTimeout(sock_connect=CONNECT_SECONDS, sock_read=silence),
+        }
+        try:
+            answer = await self._answered(method, path, sent)
+            try:
+                yield answer
+            finally:
+                answer.release() if answer.content.at_eof() else answer.close()
+        except (aiohttp.ClientError, TimeoutError, OSError) as error:
+            raise self._unreachable(method, path, error) from error
+
+    async def _answered(self, method: str, path: str, sent: dict[str, Any]) -> Any:
+        """The answer of the last of a few tries: see `AGAIN`, a credential that is renewed after
+        a 401, and a GET once more where a kept connection had just ended."""
+        import aiohttp
+
+        renewed = cut = False
+        for tried in range(AGAIN + 3):
+            try:
+                answer = await self._once(method, path, sent)
+            except aiohttp.ServerDisconnectedError:
+                if cut or method != "GET":
+                    raise
+                cut = True
+                continue
+            if answer.status < 300:
+                return answer
+            error = refusal(
+                answer.status, await answer.read(), self._asked(method, path), _after(answer)
+            )
+            if error.status == 401 and not renewed and self.cluster.credential.refused():
+                renewed = True
+                continue
+            if not _shed(error) or tried >= AGAIN:
+                raise error
+            await asyncio.sleep(min(error.retry_after or 1.0, LONGEST_PAUSE))
+        raise error
+
+    async def _once(self, method: str, path: str, sent: dict[str, Any]) -> Any:
+        from yarl import URL
+
+        credential, given = self.cluster.credential, dict(sent)
+        authorization = await credential.header()
+        if authorization is not None:
+            given["headers"] = {**sent["headers"], "Authorization": authorization}
+        if credential.certificate is not self._shown and self._tls is not None:
+            await self.close()  # kept connections show the old one
+            if credential.certificate is not None:
+                present(self._tls, credential.certificate)
+            self._shown = credential.certificate
+        try:
+            answer = await self._opened().request(
+                method,
+                URL(self.cluster.server + path, encoded=True),
+                allow_redirects=False,
+                proxy=self.cluster.proxy,
+                server_hostname=self.cluster.trust.server_name,
+                **given,
+            )
+        except BaseException:
+            self.told(method, "<error>")
+            raise
+        self.told(method, str(answer.status))
+        return answer
+
+    def _opened(self) -> aiohttp.ClientSession:
+        if self._session is None or self._session.closed:
+            self._session = self._open()
+        return self._session
+
+    def _open(self) -> aiohttp.ClientSession:
+        import aiohttp
+
+        if self._tls is None:
+            self._shown = self.cluster.credential.certificate
+            self._tls = self.cluster.trust.context(self._shown)
+        session = aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(
+                ssl=self._tls, limit=0, keepalive_timeout=KEPT_SECONDS, socket_factory=_socket
+            ),
+            cookie_jar=aiohttp.DummyCookieJar(),
+            headers={"User-Agent": f"pilotage/{__version__}"},
+            trust_env=False,
+            auto_decompress=True,
+        )
+        session._retry_connection = False  # it would send a DELETE that broke off once more
+        return session
+
+    def _asked(self, method: str, path: str) -> str:
+        return f"{self.cluster.name}: {method} {path}"
+
+    def _unreachable(self, method: str, path: str, error: Exception) -> ApiError:
+        why = str(error) or type(error).__name__
+        what = f"{self._asked(method, path)}: {self.cluster.server} cannot be reached: {why}"
+        hint = "is it up, and is this its address and its certificate authority?"
+        return Unreachable(what, hint, status=503, reason="Unreachable")
+
+
+def _nobody(method: str, code: str) -> None:
+    pass
+
+
+def _after(answer: aiohttp.ClientResponse) -> str | None:
+    return answer.headers.get("Retry-After")
+
+
+def _shed(error: ApiError) -> bool:
+    """Refused before anything was done, with the request to come again."""
+    return error.status in (429, 503) and error.retry_after is not None
+
+
+def _socket(info: Any) -> socket.socket:
+    """A socket that finds out when its peer is gone."""
+    family, kind, protocol, *_ = info
+    made = socket.socket(family, kind, protocol)
+    made.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    for name, value in (
+        ("TCP_KEEPIDLE", DEAD_SECONDS // 2),
+        ("TCP_KEEPINTVL", DEAD_SECONDS // 6),
+        ("TCP_KEEPCNT", 3),
+        ("TCP_USER_TIMEOUT", DEAD_SECONDS * 1000),
+    ):
+        if hasattr(socket, name):
+            made.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)
+    return made

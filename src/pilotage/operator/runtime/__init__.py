@@ -1,0 +1,1 @@
+"""Controllers for any resource: caches, queue, election, events, probes, metrics."""
