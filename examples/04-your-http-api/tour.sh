@@ -14,8 +14,8 @@ api=$(cat "$here/api")
 # What tools may call: https to the outside, and what is named here. The API is inside.
 export PILOTAGE_EGRESS_ALLOW=${api#http://}
 
-# Its token: kept by name, for that host only.
-echo demo-token-of-the-help-desk | pilotage secrets set TICKETS_TOKEN --host 127.0.0.1
+# Its token: kept by name, for that host and port only.
+echo demo-token-of-the-help-desk | pilotage secrets set TICKETS_TOKEN --host "${api#http://}"
 
 # The door, and two keys: one for who registers tools, one for an agent.
 pilotage serve --port 0 > "$here/door" &

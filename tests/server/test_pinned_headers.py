@@ -18,7 +18,7 @@ from waiting import until
 @pytest.fixture
 async def house(tmp_path: Path) -> AsyncIterator[House]:
     async with open_house(tmp_path / "home") as opened:
-        opened.app.others.secrets.set("ADMIN_TOKEN", "only-for-admins", ["127.0.0.1"])
+        opened.app.others.secrets.set("ADMIN_TOKEN", "only-for-admins", ["127.0.0.1:*"])
         yield opened
 
 
@@ -57,6 +57,27 @@ async def test_an_approved_tool_gets_no_header_and_no_secret_that_nobody_saw(
         assert shown in await approved(house, "t")
         assert (await call(house, "t", caller, id=1))[0] == 200
     assert "only-for-admins" not in str(house.app.audit.list(limit=1000))
+
+
+async def test_a_secret_goes_to_no_other_port_of_its_host(house: House) -> None:
+    admin = house.key("admin")
+    secrets = house.app.others.secrets
+    async with echoing() as mine, echoing() as others:
+        secrets.set("MINE", "only-for-my-service", [f"127.0.0.1:{mine.port}"])
+        secrets.set("PORTLESS", "for-the-usual-port", ["127.0.0.1"])
+
+        async def why(name: str, url: str, secret: str) -> str:
+            given = ticket(url, headers={"X-Token": {"secret": secret}})
+            assert (await put(house, name, admin, given))[0] == 201
+            _, body = await call(house, name, admin, id=1)
+            return "" if body["success"] else str(body["error"])
+
+        assert await why("mine", mine.url, "MINE") == ""
+        assert ["X-Token", "only-for-my-service"] in mine.seen[0]["headers"]
+        where = f"may not go to {others.url}, but to 127.0.0.1"
+        assert f"{where}:{mine.port}" in await why("others", others.url, "MINE")
+        assert where in await why("portless", others.url, "PORTLESS")
+        assert not others.seen
 
 
 async def test_an_approved_server_gets_no_secret_that_nobody_saw(house: House) -> None:

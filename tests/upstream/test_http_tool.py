@@ -29,7 +29,7 @@ ME = local_principal()
 @pytest.fixture
 async def app(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[App]:
     monkeypatch.setenv("PILOTAGE_SECRET_TRACKER", SECRET)
-    monkeypatch.setenv("PILOTAGE_HOSTS_TRACKER", "127.0.0.1, api.example")
+    monkeypatch.setenv("PILOTAGE_HOSTS_TRACKER", "127.0.0.1:*, api.example")
     environment = {
         "PILOTAGE_HOME": str(tmp_path),
         "HOME": str(tmp_path),
@@ -98,9 +98,8 @@ async def test_a_secret_goes_where_it_may_and_shows_nowhere(app: App, echo: Echo
     await put(app, url=f"http://localhost:{echo.port}/t", headers=headers)
     refused = await call(app)
     assert refused.outcome is Outcome.DENIED
-    assert (
-        refused.error == "the secret TRACKER may not go to localhost, but to 127.0.0.1, api.example"
-    )
+    where = f"http://localhost:{echo.port}, but to 127.0.0.1:*, api.example"
+    assert refused.error == f"the secret TRACKER may not go to {where}"
     assert len(echo.seen) == 1
     app.audit.seal()
     for file in app.settings.home.rglob("*"):

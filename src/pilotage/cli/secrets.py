@@ -17,7 +17,10 @@ def register(parser: argparse.ArgumentParser) -> None:
     verbs.add_parser("list", help="their names and hosts, without the values")
     keep = verbs.add_parser("set", help="keep one; its value is read from standard input")
     keep.add_argument("name", metavar="NAME", help="such as TRACKER_TOKEN")
-    host = "it may be sent to this host, or *.domain; repeatable"
+    host = (
+        "it may be sent to this host (port 443, or 80 of plain http), host:port, host:* (every "
+        "port), *.domain, or stdio:UPSTREAM; repeatable"
+    )
     keep.add_argument("--host", action="append", required=True, metavar="HOST", help=host)
     remove = verbs.add_parser("remove", help="forget one")
     remove.add_argument("name", metavar="NAME")

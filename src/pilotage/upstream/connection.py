@@ -242,14 +242,14 @@ class Connection:
         return await pages(self._link, method, member, self.upstream.tool_limit, self.who)
 
     def _http(self) -> Http:
-        headers = self._ways.secrets.headers(self.upstream.headers, self.upstream.host)
+        headers = self._ways.secrets.headers(self.upstream.headers, self.upstream.origin)
         return Http(
             self.who, self.upstream.url, self._ways.outgoing, headers, self.upstream.result_limit
         )
 
     def _handshake(self, abilities: Mapping[str, Any]) -> Link:
         if self.upstream.argv:
-            env = self._ways.secrets.headers(self.upstream.env, self.upstream.host)
+            env = self._ways.secrets.headers(self.upstream.env, self.upstream.origin)
             return Stdio(self.upstream, env, abilities)
         return Classic(self._http(), abilities)
 

@@ -144,8 +144,8 @@ class HttpTools:
         if given.output_schema is not None:
             answers = Answers(f"the output schema of {name}", given.output_schema)
         headers = check_headers(given.headers)
-        host = read_url(template.example()).host or ""
-        return _Endpoint(given, template, host, headers, answers, self._outgoing, self._secrets)
+        origin = str(read_url(template.example()).origin())
+        return _Endpoint(given, template, origin, headers, answers, self._outgoing, self._secrets)
 
 
 def _target(given: Declaration, idempotent: bool, retries: int) -> str:
@@ -191,7 +191,7 @@ def _again(run: Runner, retries: int) -> Runner:
 class _Endpoint:
     given: Declaration
     template: Template
-    host: str
+    origin: str
     headers: Mapping[str, Header]
     answers: Answers | None
     outgoing: Outgoing
@@ -202,7 +202,7 @@ class _Endpoint:
         raised; whatever the other side does is the answer."""
         url = self.template.fill(call.arguments)
         headers = {"Accept": "application/json", "Accept-Encoding": "identity"}
-        headers |= self.secrets.headers(self.headers, self.host)
+        headers |= self.secrets.headers(self.headers, self.origin)
         body = None
         if self.given.method in _WITH_BODY:
             names = self.template.names

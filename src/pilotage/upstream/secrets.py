@@ -1,4 +1,4 @@
-"""Secrets of outgoing calls, by name: where they are kept, and to which hosts they may go.
+"""Secrets of outgoing calls, by name: where they are kept, to which hosts and ports they may go.
 
 Kept in `$PILOTAGE_HOME/secrets.yaml` (mode 0600), or in the environment as `PILOTAGE_SECRET_<NAME>`
 with `PILOTAGE_HOSTS_<NAME>`, which wins. A secret without hosts goes nowhere: else who may register
@@ -20,12 +20,12 @@ import msgspec
 
 from pilotage.domain.errors import BadInput, Denied, NotFound, Unavailable
 from pilotage.tool.redact import Redactor, looks_secret, names_secret
+from pilotage.upstream import destination
 
 SHORTEST = 8
 """A shorter secret could not be masked without eating into ordinary text."""
 _SECRET, _HOSTS = "PILOTAGE_SECRET_", "PILOTAGE_HOSTS_"
 _NAME = re.compile(r"[A-Z][A-Z0-9_]{0,63}")
-_HOST = re.compile(r"(\*\.)?[A-Za-z0-9_:-][A-Za-z0-9._:-]{0,252}")
 _SECRET_HEADER = re.compile(r"(?i)auth|key|cookie|session|signature")
 _HEADER = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]{1,100}")
 _OURS = re.compile(
@@ -36,7 +36,7 @@ _OURS = re.compile(
 
 @dataclass(frozen=True, slots=True)
 class Secret:
-    """Its name, the hosts it may go to, and where it is kept."""
+    """Its name, the hosts (with their ports) it may go to, and where it is kept."""
 
     name: str
     hosts: tuple[str, ...]
@@ -69,23 +69,24 @@ class Secrets:
         self._environment = os.environ if environment is None else environment
         self._read: tuple[tuple[int, ...], dict[str, _Kept]] | None = None
 
-    def value(self, name: str, host: str) -> str:
-        """The secret, for a call to `host`. Raises NotFound, or Denied for another host."""
+    def value(self, name: str, origin: str) -> str:
+        """The secret, for a call to `origin` (see destination.py). Raises NotFound, or Denied for
+        another one."""
         kept = self._kept(name)
-        if not any(_is_for(one.lower(), host.lower()) for one in kept.hosts):
+        if not any(to is not None and to.takes(origin) for to in map(destination.read, kept.hosts)):
             hosts = ", ".join(kept.hosts) or "no host"
             raise Denied(
-                f"the secret {name} may not go to {host}, but to {hosts}",
-                f"pilotage secrets set {name} --host {host}",
+                f"the secret {name} may not go to {origin}, but to {hosts}",
+                f"pilotage secrets set {name} --host {destination.entry_for(origin)}",
             )
         self._redactor.mask(kept.value)
         return kept.value
 
-    def headers(self, given: Mapping[str, Header], host: str) -> dict[str, str]:
-        """Headers with their secrets in place, for a call to `host`."""
+    def headers(self, given: Mapping[str, Header], origin: str) -> dict[str, str]:
+        """Headers with their secrets in place, for a call to `origin`."""
         return {
-            name: value if isinstance(value, str) else value.prefix + self.value(value.secret, host)
-            for name, value in given.items()
+            name: one if isinstance(one, str) else one.prefix + self.value(one.secret, origin)
+            for name, one in given.items()
         }
 
     def list(self) -> list[Secret]:
@@ -170,11 +171,6 @@ class Secrets:
             raise
 
 
-def _is_for(one: str, host: str) -> bool:
-    """Is this the host, or `*.` and a domain above it?"""
-    return host.endswith(one[1:]) if one.startswith("*.") else host == one
-
-
 def check_headers(given: Mapping[str, Any]) -> dict[str, Header]:
     """The headers of a definition. Secrets stand there by name only; a value that looks like one is
     refused, and so is a header whose name says that it is one. Raises BadInput."""
@@ -242,5 +238,6 @@ def _check(name: str, kept: _Kept) -> None:
             f"{SHORTEST} characters at least, printable ASCII on one line",
         )
     for host in kept.hosts:
-        if not _HOST.fullmatch(host):
-            raise BadInput(f"the secret {name} is for {host[:100]!r}, which is no host")
+        if destination.read(host) is None:
+            what = f"the secret {name} is for {host[:100]!r}, which is no host"
+            raise BadInput(what, "api.example.com, api.example.com:8443 or *.example.com")

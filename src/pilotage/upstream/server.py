@@ -10,11 +10,11 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import msgspec
-from yarl import URL
 
 from pilotage.domain.call import Effect
 from pilotage.domain.errors import BadInput
 from pilotage.domain.registration import check_name
+from pilotage.upstream.egress import read_url
 from pilotage.upstream.secrets import Header, check_headers, told
 
 NAME_LIMIT = 64
@@ -76,9 +76,9 @@ class Upstream:
         return self.url or "stdio:" + " ".join(self.argv)
 
     @property
-    def host(self) -> str:
-        """To which host its secrets go; that of a program is stdio:NAME."""
-        return URL(self.url, encoded=True).host or "" if self.url else f"stdio:{self.name}"
+    def origin(self) -> str:
+        """To where its secrets go; that of a program is stdio:NAME."""
+        return str(read_url(self.url).origin()) if self.url else f"stdio:{self.name}"
 
     def takes(self, tool: str) -> bool:
         """Is this tool of the server's taken in?"""
