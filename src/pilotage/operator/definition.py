@@ -1,0 +1,198 @@
+"""What an MCPTool declares, as the tool server takes it: kind and definition. Pure.
+
+Source of the shapes: deploy/crds/mcptools.yaml; docs/guides/your-http-api.md, federate.md.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import urlsplit
+
+from pilotage.domain.errors import BadInput
+from pilotage.domain.registration import NAME_LIMIT, check_name
+
+SECRETS = "K8S_"
+"""How the names of secrets begin that the operator keeps at the tool server."""
+_PORTS = {"https": 443, "http": 80}
+_WITH_SCHEMAS = ("properties", "patternProperties", "$defs", "definitions", "dependentSchemas")
+_WITH_SCHEMA = ("items", "additionalProperties", "not", "if", "then", "else", "contains")
+_WITH_LIST = ("anyOf", "oneOf", "allOf", "prefixItems")
+
+
+@dataclass(frozen=True, slots=True)
+class SecretRef:
+    """A key of a Secret of the object's own namespace, and where its value goes at the tool server:
+    under `name`, to `host` (host:port) alone."""
+
+    secret: str
+    key: str
+    name: str
+    host: str
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What is to be registered as `name`."""
+
+    name: str
+    kind: str
+    definition: Mapping[str, Any]
+    secrets: tuple[SecretRef, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where an object stands: what makes its names, its addresses and its secrets its own."""
+
+    cluster: str
+    namespace: str
+    name: str
+    uid: str
+    domain: str = "cluster.local"
+
+
+def registered_name(spec: Mapping[str, Any], place: Place) -> str:
+    """The name at the server: spec.name, else NAMESPACE.NAME. BadInput where that is too long."""
+    name = spec.get("name") or f"{place.namespace}.{place.name}"
+    if len(name) > NAME_LIMIT:
+        what = f"{name} is longer than the {NAME_LIMIT} characters that the name of a tool has"
+        raise BadInput(what, "write a shorter one into spec.name")
+    check_name(name)
+    return str(name)
+
+
+def wanted(spec: Mapping[str, Any], place: Place) -> Wanted:
+    """What an MCPTool asks for. BadInput where it asks for nothing that can run."""
+    name = registered_name(spec, place)
+    if "http" in spec:
+        return _http(name, spec, place)
+    if "mcp" in spec:
+        return mcp(name, spec["mcp"], spec.get("timeoutSeconds"), place)
+    tool = spec.get("builtin") or spec.get("name")
+    if not tool:
+        raise BadInput(
+            "it names nothing that can run",
+            "spec.builtin, spec.http, spec.mcp, or in spec.name a built-in",
+        )
+    given = {
+        "tool": tool,
+        "summary": spec.get("description"),
+        "timeout": spec.get("timeoutSeconds"),
+    }
+    return Wanted(name, "builtin", _there(given))
+
+
+def mcp(name: str, given: Mapping[str, Any], timeout: Any, place: Place) -> Wanted:
+    """An MCP server whose tools are taken in, as spec.mcp has it."""
+    url = _url(given, place)
+    headers, secrets = _headers(given.get("headers", ()), url, place)
+    tools = given.get("tools", {})
+    rename = {one["from"]: one["to"] for one in tools.get("rename", ())}
+    definition = {
+        "url": url,
+        "headers": headers or None,
+        "prefix": given.get("prefix"),
+        "allow": tools.get("allow"),
+        "rename": rename or None,
+        "effects": given.get("effects"),
+        "timeout": timeout,
+    }
+    return Wanted(name, "mcp", _there(definition), secrets)
+
+
+def _http(name: str, spec: Mapping[str, Any], place: Place) -> Wanted:
+    given = spec["http"]
+    url = _url(given, place)
+    headers, secrets = _headers(given.get("headers", ()), url, place)
+    result = spec.get("result")
+    definition = {
+        "method": given["method"],
+        "url": url,
+        "headers": headers or None,
+        "input_schema": schema(spec["parameters"]),
+        "output_schema": schema(result) if result else None,
+        "summary": spec.get("description", "").split("\n", 1)[0][:200] or None,
+        "description": spec.get("description"),
+        "effect": given.get("effect"),
+        "idempotent": given.get("idempotent"),
+        "retries": given.get("retries"),
+        "cache_seconds": given.get("cacheSeconds"),
+        "timeout": spec.get("timeoutSeconds"),
+    }
+    return Wanted(name, "http", _there(definition), secrets)
+
+
+def _there(given: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in given.items() if value is not None}
+
+
+def _url(given: Mapping[str, Any], place: Place) -> str:
+    if "url" in given:
+        return str(given["url"])
+    service = given["service"]
+    host = f"{service['name']}.{place.namespace}.svc.{place.domain}"
+    return f"{service.get('scheme', 'http')}://{host}:{service['port']}{service.get('path', '/')}"
+
+
+def _headers(given: Any, url: str, place: Place) -> tuple[dict[str, Any], tuple[SecretRef, ...]]:
+    headers: dict[str, Any] = {}
+    secrets = []
+    for one in given:
+        if "secretKeyRef" in one:
+            secret = _secret(one["secretKeyRef"], url, place)
+            secrets.append(secret)
+            headers[one["name"]] = _there({"secret": secret.name, "prefix": one.get("prefix")})
+        else:
+            headers[one["name"]] = one["value"]
+    return headers, tuple(secrets)
+
+
+def _secret(ref: Mapping[str, Any], url: str, place: Place) -> SecretRef:
+    """Its name at the server is made of the object's UID, so that no other object can name it."""
+    parts = urlsplit(url)
+    host = f"{parts.hostname}:{parts.port or _PORTS[parts.scheme]}"
+    told = "\0".join((place.cluster, place.uid, ref["name"], ref["key"], host))
+    name = SECRETS + hashlib.sha256(told.encode()).hexdigest()[:40].upper()
+    return SecretRef(ref["name"], ref["key"], name, host)
+
+
+def schema(given: Mapping[str, Any]) -> dict[str, Any]:
+    """A JSON Schema in which `required` is a list. The article writes `required: true` into the
+    properties themselves; that is moved to where it belongs, at any depth."""
+    made = dict(given)
+    for word in _WITH_SCHEMAS:
+        if isinstance(made.get(word), Mapping):
+            made[word] = {name: _below(one) for name, one in made[word].items()}
+    for word in _WITH_SCHEMA:
+        if word in made:
+            made[word] = _below(made[word])
+    for word in _WITH_LIST:
+        if isinstance(made.get(word), list):
+            made[word] = [_below(one) for one in made[word]]
+    names = list(_required(given))
+    listed = made.get("required")
+    if isinstance(listed, list):
+        names = [*listed, *(name for name in names if name not in listed)]
+    if names:
+        made["required"] = names
+    return made
+
+
+def _below(one: Any) -> Any:
+    """A schema within another: its own `required: true` was read by that one."""
+    if not isinstance(one, Mapping):
+        return one
+    if isinstance(one.get("required"), bool):
+        one = {key: value for key, value in one.items() if key != "required"}
+    return schema(one)
+
+
+def _required(given: Mapping[str, Any]) -> Iterator[str]:
+    properties = given.get("properties")
+    if isinstance(properties, Mapping):
+        for name, one in properties.items():
+            if isinstance(one, Mapping) and one.get("required") is True:
+                yield name

@@ -1,0 +1,112 @@
+"""What an MCPTool declares, as the tool server takes it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from pilotage.domain.errors import BadInput
+from pilotage.operator.definition import Place, schema, wanted
+
+PLACE = Place("prod", "shop", "prices", "0b8b9a5e-uid")
+GIVEN = {"type": "object", "properties": {"id": {"type": "integer", "required": True}}}
+TAKEN = {"type": "object", "properties": {"id": {"type": "integer"}}, "required": ["id"]}
+
+
+def test_the_article_s_required_becomes_a_list_at_any_depth() -> None:
+    deep = {
+        "type": "object",
+        "required": ["there"],
+        "properties": {
+            "there": {"type": "string"},
+            "rows": {"type": "array", "items": GIVEN, "required": False},
+            "required": {"type": "boolean", "required": True},
+            "one": {"anyOf": [GIVEN, {"type": "null"}]},
+        },
+        "additionalProperties": False,
+    }
+    assert schema(deep) == {
+        "type": "object",
+        "required": ["there", "required"],
+        "properties": {
+            "there": {"type": "string"},
+            "rows": {"type": "array", "items": TAKEN},
+            "required": {"type": "boolean"},
+            "one": {"anyOf": [TAKEN, {"type": "null"}]},
+        },
+        "additionalProperties": False,
+    }
+
+
+def test_an_endpoint_of_a_service_is_reached_by_its_name_in_the_cluster() -> None:
+    spec: dict[str, Any] = {
+        "description": "Show a price.\nIn euros.",
+        "parameters": GIVEN,
+        "http": {"method": "GET", "service": {"name": "prices", "port": 8080, "path": "/p/{id}"}},
+        "timeoutSeconds": 5,
+    }
+    made = wanted(spec, PLACE)
+    assert (made.name, made.kind, made.secrets) == ("shop.prices", "http", ())
+    assert made.definition == {
+        "method": "GET",
+        "url": "http://prices.shop.svc.cluster.local:8080/p/{id}",
+        "input_schema": TAKEN,
+        "summary": "Show a price.",
+        "description": "Show a price.\nIn euros.",
+        "timeout": 5,
+    }
+
+
+def test_a_secret_goes_by_a_name_of_this_object_alone_and_to_its_own_host() -> None:
+    header = {
+        "name": "Authorization",
+        "prefix": "Bearer ",
+        "secretKeyRef": {"name": "prices", "key": "token"},
+    }
+    spec = {"mcp": {"url": "https://mcp.example/mcp", "headers": [header], "prefix": "p_"}}
+    made = wanted(spec, PLACE)
+    (secret,) = made.secrets
+    assert (secret.secret, secret.key, secret.host) == ("prices", "token", "mcp.example:443")
+    assert secret.name.startswith("K8S_")
+    assert len(secret.name) <= 64
+    assert made.definition["headers"] == {
+        "Authorization": {"secret": secret.name, "prefix": "Bearer "}
+    }
+    (other,) = wanted(spec, Place("prod", "shop", "prices", "another-uid")).secrets
+    assert other.name != secret.name
+
+
+def test_a_filter_of_an_mcp_server_is_handed_on() -> None:
+    tools = {"allow": ["get_*"], "rename": [{"from": "get_x", "to": "x"}]}
+    spec = {"name": "shop", "mcp": {"url": "http://10.0.0.7:80/mcp", "tools": tools}}
+    assert wanted(spec, PLACE).definition == {
+        "url": "http://10.0.0.7:80/mcp",
+        "allow": ["get_*"],
+        "rename": {"get_x": "x"},
+    }
+
+
+@pytest.mark.parametrize(
+    ("spec", "tool"),
+    [
+        ({"name": "scan", "builtin": "security_scanner"}, "security_scanner"),
+        ({"name": "scan"}, "scan"),
+    ],
+)
+def test_a_built_in_is_named_by_builtin_or_by_the_name_itself(
+    spec: dict[str, Any], tool: str
+) -> None:
+    made = wanted(spec, PLACE)
+    assert (made.name, made.kind, made.definition) == ("scan", "builtin", {"tool": tool})
+
+
+def test_what_names_nothing_that_can_run_says_so() -> None:
+    with pytest.raises(BadInput, match="nothing that can run"):
+        wanted({"description": "?"}, PLACE)
+
+
+def test_a_name_that_would_be_too_long_is_named_with_the_mend() -> None:
+    with pytest.raises(BadInput, match="longer than") as raised:
+        wanted({"builtin": "x"}, Place("prod", "a" * 30, "b" * 30, "uid"))
+    assert "spec.name" in raised.value.hint
