@@ -9,6 +9,8 @@ from typing import Any
 
 from msgspec import Struct
 
+from pilotage.domain.deadline import Deadline
+
 
 class Effect(StrEnum):
     """What a tool may do to the world. A destroy asks a person unless the policy says otherwise."""
@@ -48,8 +50,9 @@ class Peer(Struct, frozen=True):
 
     `modern`: it speaks 2026-07-28, where a question is an answer ("input required"); then `answers`
     and `state` are what it sends when it asks again. `ask` puts a question to it in mid-call, in
-    the eras before, or where the call is a task; None: it cannot be asked. `tell` takes a
-    notification (method, params) for it.
+    the eras before, or where the call is a task or is kept for its answer; None: it cannot be
+    asked. `tell` takes a notification (method, params) for it. `deadline`: the call's own, which
+    stands still while the client is asked.
     """
 
     modern: bool
@@ -59,6 +62,7 @@ class Peer(Struct, frozen=True):
     state: str | None = None
     ask: Callable[[str, Mapping[str, Any]], Awaitable[Mapping[str, Any]]] | None = None
     tell: Callable[[str, Mapping[str, Any]], None] | None = None
+    deadline: Deadline | None = None
 
 
 class ToolCall(Struct, frozen=True):

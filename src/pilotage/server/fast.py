@@ -138,6 +138,8 @@ class Fast:
     def _begin(self, asked: Asked, by: Principal) -> Coroutine[Any, Any, ToolResult]:
         self.called += 1
         call = ToolCall(new_id(), asked[1], asked[2], by, "mcp", peer=asked[3])
+        if call.peer is not None:
+            return self._protocol.parking.call(call)
         return self._gateway.call(call)
 
     def wants(self, scope: Scope, head: Head) -> bool:

@@ -142,8 +142,10 @@ class Front:
         await send({"type": "lifespan.shutdown.complete"})
 
     async def drain(self, seconds: float) -> None:
-        """Refuse what is new, wait for the calls that run, then end the streams of MCP."""
+        """Refuse what is new, wait for the calls that run, then end the streams of MCP. Nobody can
+        come back with an answer, so calls that wait for one end now."""
         self.stopping = True
+        self._protocol.parking.close()
         await self.metrics.idle(seconds)
         self._access.settle()
         self._end.set()

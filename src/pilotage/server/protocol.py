@@ -29,7 +29,7 @@ from pilotage.domain import trace
 from pilotage.domain.call import Answer, Principal, Report, ToolCall, ToolResult, silent
 from pilotage.domain.errors import Busy, NeedsApproval, NotFound, PilotageError
 from pilotage.domain.ids import new_id
-from pilotage.server import consent, described, offered, relay, search
+from pilotage.server import consent, described, offered, parked, relay, search
 from pilotage.server.asked import REQUEST
 from pilotage.server.http import BY, DONE, Head, Receive, Scope, Send, read_body, replay
 from pilotage.server.own import Own
@@ -69,6 +69,7 @@ class Protocol:
         self._most = app.settings.number("mcp.tools.listed")
         self._bus = InMemorySubscriptionBus()
         self._listen = offered.Listen(self._bus)
+        self.parking = parked.Parking(app)
         self._connections: set[Connection] = set()
         self._tasks: set[asyncio.Task[Any]] = set()
         self._telling = False
@@ -156,6 +157,7 @@ class Protocol:
         """Cancel the calls that run, and wait until they have cleaned up."""
         for task in self._tasks:
             task.cancel()
+        await self.parking.stop()
         await self._long.stop()
         if self._tasks:
             await asyncio.wait(self._tasks)
@@ -274,11 +276,13 @@ class Protocol:
         if context.request is not None and DONE in context.request.scope:
             return _ended(context.request.scope.pop(DONE))
         entry = self._app.registry.entries.get(call.tool)
-        if entry is not None and entry.tool.tasks and self._long.wanted(context, entry.tool):
+        again = parked.named((context.params or {}).get("requestState"))
+        long = entry is not None and entry.tool.tasks and not again
+        if entry is not None and long and self._long.wanted(context, entry.tool):
             return await self._long.begin(context, call, entry.tool)
         back = relay.Back(context, self._app.redactor.result)
         wants = context.meta is not None and "progress_token" in context.meta
-        if entry is not None and entry.tool.wire is not None:
+        if again or (entry is not None and entry.tool.wire is not None):
             call = replace(call, peer=relay.peer(context, back))
         try:
             return await self._shielded(call, back.report if wants else silent)
@@ -288,7 +292,7 @@ class Protocol:
     async def _shielded(self, call: ToolCall, report: Report) -> ToolResult:
         """In a task of its own: the SDK cancels again at each await, in which no tool could clean
         up. Cancelled once, the tool ends before this does."""
-        task = asyncio.create_task(self._app.gateway.call(call, report))
+        task = asyncio.create_task(self.parking.call(call, report))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         try:

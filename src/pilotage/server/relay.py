@@ -16,9 +16,12 @@ from mcp_types.version import MODERN_PROTOCOL_VERSIONS
 
 from pilotage.domain import trace
 from pilotage.domain.call import Peer, Progress
+from pilotage.domain.deadline import Deadline
 
 Context = ServerRequestContext[Any, Any]
 TELL_SECONDS = 5.0
+ANSWER_SECONDS = 300.0
+"""How long a client may take to answer a question in mid-call. That of its call stands still."""
 NEWS_LIMIT = 1_000
 LOG_KEY = "io.modelcontextprotocol/logLevel"
 LEVELS = ("debug", "info", "notice", "warning", "error", "critical", "alert", "emergency")
@@ -41,6 +44,7 @@ class Back:
         self._context, self._clean = context, clean
         self._news: asyncio.Queue[Callable[[], Awaitable[None]] | None] = asyncio.Queue(NEWS_LIMIT)
         self._pumping: asyncio.Task[None] | None = None
+        self.deadline = Deadline()
 
     def report(self, progress: Progress) -> None:
         """Progress, for the token that came with the request."""
@@ -57,9 +61,10 @@ class Back:
     async def ask(self, method: str, params: Mapping[str, Any]) -> Mapping[str, Any]:
         """A question in mid-call, of the handshake eras."""
         outbound = self._context.session._request_outbound
-        answer: Mapping[str, Any] = await outbound.send_raw_request(
-            method, self._clean(params), None
-        )
+        with self.deadline.asking(ANSWER_SECONDS):
+            answer: Mapping[str, Any] = await outbound.send_raw_request(
+                method, self._clean(params), None
+            )
         return answer
 
     def _put(self, work: Callable[[], Awaitable[None]]) -> None:
@@ -115,6 +120,7 @@ def peer(context: Context, back: Back) -> Peer:
         state if isinstance(state, str) else None,
         back.ask if not modern and context.session.can_send_request else None,
         _gated(back, level) if level is not None or not modern else None,
+        back.deadline,
     )
 
 

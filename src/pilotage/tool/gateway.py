@@ -196,11 +196,15 @@ async def _wait(
     """The rest of a call that did not end in its first step, with a deadline."""
     limit = tool.timeout if call.timeout is None else min(call.timeout, tool.timeout)
     deadline = asyncio.timeout(limit)
+    stands = call.peer.deadline if call.peer is not None else None
+    if stands is not None:
+        stands.begin(deadline)
     try:
         async with deadline:
             return await resume(running, wants)
     except Exception as error:
         if deadline.expired():
-            why = f"{call.tool} took longer than {limit:g} s"
+            late = stands.why if stands is not None else ""
+            why = late or f"{call.tool} took longer than {limit:g} s"
             return ToolResult(Outcome.TIMED_OUT, error=why)
         return failed(call, error)

@@ -72,8 +72,10 @@ def take_in(
     listed: Iterable[Mapping[str, Any]],
     taken: Callable[[str], bool],
     runner: Callable[[Found], Runner],
+    asks: bool = False,
 ) -> Taken:
-    """The tools of a list, in the order of their names. `taken` knows names that are another's."""
+    """The tools of a list, in the order of their names. `taken` knows names that are another's;
+    `asks`: their server puts its questions in the middle of a call."""
     tools: dict[str, Tool] = {}
     refused: list[tuple[str, str]] = []
     ordered = sorted(listed, key=lambda raw: str(raw.get("name", "")))
@@ -84,7 +86,7 @@ def take_in(
         shown, why = _name(upstream, name, lambda name: taken(name) or name in tools)
         if not why:
             try:
-                tools[shown] = _tool(upstream, shown, raw, runner)
+                tools[shown] = _tool(upstream, shown, raw, runner, asks)
             except PilotageError as error:
                 why = error.what
             except Exception as error:  # whatever a server may say, it breaks itself only
@@ -110,7 +112,11 @@ def _name(upstream: Upstream, name: Any, taken: Callable[[str], bool]) -> tuple[
 
 
 def _tool(
-    upstream: Upstream, shown: str, raw: Mapping[str, Any], runner: Callable[[Found], Runner]
+    upstream: Upstream,
+    shown: str,
+    raw: Mapping[str, Any],
+    runner: Callable[[Found], Runner],
+    asks: bool,
 ) -> Tool:
     found = _checked(raw, shown)
     annotations = raw.get("annotations")
@@ -131,6 +137,7 @@ def _tool(
         annotations=annotations or None,
         target=f"{upstream.pinned}#{found.name}",
         wire={**raw, "name": shown},
+        asks=asks,
     )
 
 

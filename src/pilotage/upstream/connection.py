@@ -7,7 +7,7 @@ import contextlib
 import logging
 import time
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from pilotage.domain.errors import Busy, PilotageError, Unavailable
@@ -21,6 +21,7 @@ from pilotage.upstream.modern import Modern
 from pilotage.upstream.secrets import Secrets
 from pilotage.upstream.server import Upstream
 from pilotage.upstream.session import Outgoing
+from pilotage.upstream.slot import Slot
 from pilotage.upstream.stdio import Stdio
 
 logger = logging.getLogger(__name__)
@@ -83,6 +84,11 @@ class Connection:
     def who(self) -> str:
         return f"the upstream {self.upstream.name}"
 
+    @property
+    def asks(self) -> bool:
+        """Does it put its questions in the middle of a call, as the handshake eras do?"""
+        return self._link is not None and not isinstance(self._link, Modern)
+
     # Calls.
 
     async def ask(self, method: str, params: Mapping[str, Any], relay: Relay) -> bytes:
@@ -105,28 +111,34 @@ class Connection:
             raise
 
     async def _within(self, method: str, params: Mapping[str, Any], relay: Relay) -> bytes:
+        slot = Slot(self._slots)
         self._waiting += 1
         try:
-            await self._slots.acquire()
+            await slot.begin()
         finally:
             self._waiting -= 1
         try:
             link = await self._for(relay)
+            if relay.can_be_asked:
+                relay = replace(relay, pause=slot.lent)
             answer = await link.ask(method, params, relay)
         except wire.RpcError:
             self.breaker.succeeded()
             raise
         finally:
-            self._slots.release()
+            slot.end()
         self.breaker.succeeded()
         return answer
 
     async def _for(self, relay: Relay) -> Link:
         """The link for this caller. A server of 2026-07-28 asks nothing in mid-call, so a client of
-        the eras before that can be asked goes by a handshake, where the server still has one."""
+        the eras before that can be asked goes by a handshake, where the server still has one. A
+        handshake says once what the client is able to do, so that each set of that has its own."""
         assert self._link is not None
         peer, main = relay.peer, self._link
-        if peer is None or peer.modern or peer.ask is None or self._modern_only:
+        if peer is None or peer.ask is None or self._modern_only:
+            return main
+        if peer.modern and not self.asks:
             return main
         abilities = frozenset(relay.capabilities)
         if not abilities:

@@ -171,6 +171,7 @@ class _Member:
             listed,
             self._slot.taken,
             lambda found: federated.runner(connection, found),
+            connection.asks,
         )
         taken = Taken(_kept(taken.tools, self.taken.tools), taken.refused)
         for name, why in taken.refused:
@@ -209,7 +210,7 @@ def _kept(new: Sequence[Tool], old: Sequence[Tool]) -> list[Tool]:
 
 def _same(new: Tool, old: Tool | None) -> Tool:
     if old is not None and old.wire == new.wire and old.effect is new.effect:
-        return old
+        return old if old.asks is new.asks else new
     return new
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Mapping
+from contextlib import AbstractAsyncContextManager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -48,11 +49,17 @@ class Wanted:
 
 @dataclass(frozen=True, slots=True)
 class Relay:
-    """The ways back to whoever asked, while one request is under way."""
+    """The ways back to whoever asked, while one request is under way. `pause` is open while the
+    client is asked."""
 
     peer: Peer | None = None
     report: Report = silent
     headers: Mapping[str, str] = field(default_factory=dict)
+    pause: Callable[[], AbstractAsyncContextManager[None]] = nullcontext
+
+    @property
+    def can_be_asked(self) -> bool:
+        return self.peer is not None and self.peer.ask is not None
 
     @property
     def capabilities(self) -> dict[str, Any]:
@@ -80,7 +87,7 @@ class Relay:
         if ability not in self.capabilities:
             return _refusal(message.id, f"this client has no {ability}")
         try:
-            async with asyncio.timeout(ASK_SECONDS):
+            async with self.pause(), asyncio.timeout(ASK_SECONDS):
                 answer = await self.peer.ask(message.method or "", params_of(message))
         except TimeoutError:
             return _refusal(message.id, "the client did not answer in time")
