@@ -21,6 +21,7 @@ from pilotage.server.routes import (
     records,
     run_records,
     runs,
+    secrets,
     tools,
     upstreams,
 )
@@ -39,6 +40,7 @@ def make(app: App, metrics: Metrics, stopping: Callable[[], bool]) -> FastAPI:
     health.add(api, app, metrics, stopping)
     tools.add(api, app)
     pins.add(api, app)
+    secrets.add(api, app)
     upstreams.add(api, app)
     records.add(api, app)
     approvals.add(api, app)

@@ -109,9 +109,9 @@ class Registrations:
         found = (slot.one for _, slot in sorted(self._slots.items()))
         return [one for one in found if owner is None or owned_by(one.owner, owner)]
 
-    def source(self, tool: str) -> Registration | None:
-        """The registration that a tool comes from; None: the house's own."""
-        return next((slot.one for slot in self._slots.values() if tool in slot.names), None)
+    def sources(self) -> dict[str, Registration]:
+        """By tool, the registration that it comes from. The house's own tools are not there."""
+        return {name: slot.one for slot in self._slots.values() for name in slot.names}
 
     def stands(self, name: str) -> tuple[State, str, builtins.list[str]]:
         """How a registration stands, why if it is not ready, and the names of its tools."""

@@ -55,16 +55,23 @@ class Shown:
 
     def all(self, by: Principal, owner: str | None = None) -> list[ToolView]:
         """By name; of one owner, or of owners below it."""
-        everything = self._policy().may(by, "tools:write")
+        everything, sources = self._policy().may(by, "tools:write"), self._registrations.sources()
         known = {one.name for one in self._registrations.list()}
         names = sorted(known | self._registry.all.keys())
-        views = [view for name in names for view in self._views(name, by, everything)]
+        views = [view for name in names for view in self._views(name, by, everything, sources)]
         return [view for view in views if owner is None or owned_by(view.owner, owner)]
+
+    def brief(self, by: Principal, owner: str | None = None) -> list[ToolView]:
+        """How what is registered stands, for who may register tools: without what it is."""
+        if not self._policy().may(by, "tools:write"):
+            return []
+        found = self._registrations.list(owner)
+        return [ToolView(one.name, **self._registration(one, everything=False)) for one in found]
 
     def one(self, name: str, by: Principal) -> ToolView:
         """Raises NotFound, or why it cannot be called for whom that hides it."""
         everything = self._policy().may(by, "tools:write")
-        views = self._views(name, by, everything)
+        views = self._views(name, by, everything, self._registrations.sources())
         if views:
             return views[0]
         if name in self._registry.all:
@@ -78,12 +85,14 @@ class Shown:
         except NotFound:
             return None
 
-    def _views(self, name: str, by: Principal, everything: bool) -> list[ToolView]:
+    def _views(
+        self, name: str, by: Principal, everything: bool, sources: Mapping[str, Registration]
+    ) -> list[ToolView]:
         """The tool of that name, and the registration: as one where the tool is its, as two where
         it is the house's, which came later and kept the registration out."""
         entry, one = self._registry.all.get(name), self._registered(name)
         same = one is not None and name in self._registrations.stands(name)[2]
-        tool = {} if entry is None else self._tool(entry, by)
+        tool = {} if entry is None else self._tool(entry, by, sources.get(name))
         registered = {} if one is None else self._registration(one, everything)
         views = []
         if entry is not None and (everything or _callable(entry)):
@@ -106,9 +115,9 @@ class Shown:
             "definition": one.definition if everything else None,
         }
 
-    def _tool(self, entry: Entry, by: Principal) -> dict[str, Any]:
+    def _tool(self, entry: Entry, by: Principal, source: Registration | None) -> dict[str, Any]:
         tool = entry.tool
-        source = self._registrations.source(tool.name) if tool.owner else None
+        source = source if tool.owner else None
         return {
             "state": entry.state,
             "why": entry.why,

@@ -24,6 +24,10 @@ Listed = Annotated[
     str | None,
     Query(max_length=250, description="only this owner's, and of owners below it (`cluster/...`)"),
 ]
+Brief = Annotated[
+    bool,
+    Query(description="how what is registered stands, for who may register: without what it is"),
+]
 Match = Annotated[str | None, Header(description="the ETag that it must have now, else 412")]
 NoneMatch = Annotated[str | None, Header(description="`*`: only if it is not there yet, else 412")]
 
@@ -48,10 +52,10 @@ def add(api: FastAPI, app: App) -> None:
     read = [may(app, "tools:read")]
 
     @api.get("/api/v2/tools", tags=["tools"], dependencies=read)
-    def tools(request: Request, owner: Listed = None) -> Tools:
+    def tools(request: Request, owner: Listed = None, brief: Brief = False) -> Tools:
         """All tools, by name. What cannot be called (disabled, quarantined) is listed for those who
         may register tools."""
-        return Tools(shown.all(request.scope[BY], owner))
+        return Tools((shown.brief if brief else shown.all)(request.scope[BY], owner))
 
     @api.get("/api/v2/tools/{name}", tags=["tools"], dependencies=read)
     def one_tool(name: Name, request: Request, response: Response) -> ToolView:
