@@ -1,10 +1,12 @@
 """python -m bench.federation: what a hop to an MCP server behind us costs, everything on.
 
 A small, fast MCP server stands on core 1 with the load; in front of it, on core 0 and driven in
-turn, stand pilotage (key, policy, schema, audit, limits, pins on) and FastMCP's proxy, where it
-installs. Goals: at least 4,000 calls a second with 8 connections, and at most 1.0 ms added to the
-median with one. FastMCP is measured as `create_proxy(url)` makes it, and with one client that is
-kept connected, which is the better way to use it.
+turn, stand pilotage (key, policy, schema, audit, limits, pins on), FastMCP's proxy and
+ContextForge, where they install. Goals: at least 4,000 calls a second with 8 connections, and at
+most 1.0 ms added to the median with one. Each peer is measured as it comes and in its better way:
+FastMCP as `create_proxy(url)` makes it, and with one client that is kept connected; ContextForge
+with its defaults, and with sessions kept and what serves no call off (bench/forge_peer.py). It
+starts helpers of its own, whose CPU is not counted.
 """
 
 from __future__ import annotations
@@ -13,11 +15,13 @@ import argparse
 import os
 import statistics
 import sys
+import tempfile
 from contextlib import ExitStack
 from typing import Any
 
 from bench.calls_load import ACCEPT, HANDSHAKE, TEXT, Measured, Target, measure, running
-from bench.federation_servers import peer
+from bench.federation_servers import found as peers_found
+from bench.forge_peer import SERVER
 
 GOAL_RATE, GOAL_ADDED = 4_000.0, 1.0
 META = {
@@ -31,6 +35,7 @@ MODERN = {
     "Mcp-Method": "tools/call",
     "Mcp-Name": "echo",
 }
+FORGE = f"/servers/{SERVER}/mcp"
 CLASSIC = {**ACCEPT, "MCP-Protocol-Version": HANDSHAKE}
 
 
@@ -39,13 +44,23 @@ def _rpc(**meta: Any) -> dict[str, Any]:
     return {"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": params}
 
 
+def _forged() -> dict[str, Any]:
+    """The call as ContextForge wants it: it puts the upstream's name before the tool's."""
+    message = _rpc()
+    message["params"]["name"] = "up-echo"
+    return message
+
+
 TARGETS = (
     Target("upstream, direct", "upstream", "/mcp", _rpc(_meta=META), MODERN),
     Target("pilotage /mcp", "pilotage", "/mcp", _rpc(_meta=META), MODERN),
     Target("pilotage REST", "pilotage", "/api/v2/tools/call/echo", {"text": TEXT.decode()}, {}),
     Target("FastMCP proxy", "fastmcp", "/mcp", _rpc(), CLASSIC),
     Target("FastMCP, kept client", "fastmcp-kept", "/mcp", _rpc(), CLASSIC),
+    Target("ContextForge", "forge-plain", FORGE, _forged(), CLASSIC),
+    Target("ContextForge, sessions", "forge-kept", FORGE, _forged(), CLASSIC, True),
 )
+PEERS = tuple(target.name for target in TARGETS[3:])
 
 
 Found = dict[str, dict[int, list[Measured]]]
@@ -62,12 +77,9 @@ def bench(rounds: int, seconds: float, peers: bool) -> Found:
         url = f"http://127.0.0.1:{upstream.port}/mcp"
         servers = {"upstream": upstream}
         servers["pilotage"] = stack.enter_context(running("pilotage", [*ours, "pilotage", url]))
-        python = peer() if peers else None
-        if python is not None:
-            servers["fastmcp"] = stack.enter_context(running("fastmcp", [*python, url, "new"]))
-            servers["fastmcp-kept"] = stack.enter_context(
-                running("fastmcp-kept", [*python, url, "kept"])
-            )
+        home = stack.enter_context(tempfile.TemporaryDirectory())
+        for name, command in (peers_found(url, home) if peers else {}).items():
+            servers[name] = stack.enter_context(running(name, command))
         targets = [target for target in TARGETS if target.server in servers]
         for target in targets:
             measure(target, servers[target.server], 0.5, 1)
@@ -86,21 +98,25 @@ def show(found: Found) -> bool:
     def middle(name: str, count: int, what: str) -> float:
         return statistics.median(getattr(row, what) for row in found[name][count])
 
-    print(f"{'':<22}{'1: p50 ms':>10}{'added':>8}{'p99':>8}{'8: calls/s':>12}{'CPU us':>9}")
+    print(f"{'':<23}{'1: p50 ms':>10}{'added':>8}{'p99':>8}{'8: calls/s':>12}{'CPU us':>9}")
     direct = found[TARGETS[0].name][1]
     added: dict[str, float] = {}
     for name, rows in found.items():
         pairs = zip(rows[1], direct, strict=True)
         added[name] = statistics.median(ours.p50 - theirs.p50 for ours, theirs in pairs)
         print(
-            f"{name:<22}{middle(name, 1, 'p50'):>10.2f}{added[name]:>8.2f}"
+            f"{name:<23}{middle(name, 1, 'p50'):>10.2f}{added[name]:>8.2f}"
             f"{middle(name, 1, 'p99'):>8.2f}{middle(name, 8, 'rate'):>12.0f}"
             f"{middle(name, 8, 'cpu'):>9.0f}"
         )
-    for theirs in ("FastMCP proxy", "FastMCP, kept client"):
+    for theirs in PEERS:
         if theirs in found:
             times = middle("pilotage /mcp", 8, "rate") / middle(theirs, 8, "rate")
-            print(f"pilotage /mcp makes {times:.0f} x the calls of {theirs}")
+            cpu = middle(theirs, 8, "cpu") / middle("pilotage /mcp", 8, "cpu")
+            print(
+                f"pilotage /mcp makes {times:.0f} x the calls of {theirs}, each of which takes "
+                f"{cpu:.0f} x the CPU"
+            )
     rate = middle("pilotage /mcp", 8, "rate")
     met = rate >= GOAL_RATE and added["pilotage /mcp"] <= GOAL_ADDED
     print(
@@ -114,7 +130,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m bench.federation", description=__doc__)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--seconds", type=float, default=2.0)
-    parser.add_argument("--no-peers", action="store_true", help="leave FastMCP out")
+    parser.add_argument("--no-peers", action="store_true", help="leave the peers out")
     arguments = parser.parse_args()
     show(bench(arguments.rounds, arguments.seconds, not arguments.no_peers))
     return 0

@@ -9,8 +9,8 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+from bench import peers
 from bench.calls_servers import serve_bare
-from bench.peers import fastmcp
 
 TOOL = {
     "name": "echo",
@@ -125,10 +125,18 @@ uvloop.run(main())
 """
 
 
-def peer() -> list[str] | None:
-    """The command of FastMCP's proxy; None: it is not to be had here."""
-    found = fastmcp()
-    return None if found is None else [found[0], "-c", FASTMCP]
+def found(url: str, folder: str) -> dict[str, list[str]]:
+    """The commands of the peers that are to be had here, by name."""
+    commands = {}
+    if (fastmcp := peers.fastmcp()) is not None:
+        commands["fastmcp"] = [fastmcp[0], "-c", FASTMCP, url, "new"]
+        commands["fastmcp-kept"] = [fastmcp[0], "-c", FASTMCP, url, "kept"]
+    if (forge := peers.contextforge()) is not None:
+        for kind in ("plain", "kept"):
+            home = Path(folder, kind)
+            home.mkdir()
+            commands[f"forge-{kind}"] = [*forge, url, kind, str(home)]
+    return commands
 
 
 if __name__ == "__main__":
