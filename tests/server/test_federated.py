@@ -137,6 +137,22 @@ async def test_an_error_of_the_protocol_is_one_for_the_client(tmp_path: Path, mo
         assert (error.code, error.message, error.data) == (-32021, "needs sampling", {"a": [1]})
 
 
+async def test_nobody_registers_as_the_owner_of_what_the_settings_name(tmp_path: Path) -> None:
+    """Who did could let the pins of that server's tools be forgotten, and with them a rug pull."""
+    url = "https://api.example/{id}"
+    schema = {"type": "object", "properties": {"id": {"type": "string"}}, "required": ["id"]}
+    definition = {"method": "GET", "url": url, "input_schema": schema}
+    async with serving() as server, fronted(tmp_path / "h", server) as house:
+        await until(lambda: "echo" in house.app.registry.all)
+        for owner in ("settings", " Settings ", "pilotage"):
+            wish = {"kind": "http", "definition": definition, "owner": owner}
+            at, who = f"{house.url}/api/v2/tools/up", house.headers("registrar")
+            async with house.session.put(at, json=wish, headers=who) as answer:
+                assert answer.status == 400
+                assert "is ours" in (await answer.json())["error"]
+        assert [pin.name for pin in house.app.others.pins.list()] == ["echo"]
+
+
 @era
 @spoken
 async def test_no_credential_of_the_client_reaches_the_server(

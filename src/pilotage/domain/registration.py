@@ -15,6 +15,9 @@ NAME_LIMIT = 45
 OWNER_LIMIT = 250
 RESERVED = frozenset(("call", "call_tool", "search_tools"))
 """Words that stand where a tool's name does in the paths of the management API."""
+OWNERS_OF_OURS = frozenset(("settings", "pilotage"))
+"""The owner of what the settings file names, and the house: whoever registered something as theirs
+would hold the pins of their tools, which go when a registration does."""
 _NAME = pattern(r"[A-Za-z0-9](?:[A-Za-z0-9_.-]{0,43}[A-Za-z0-9])?")
 _GENERATION = pattern(r"(?P<holder>.+/.+)/(?P<number>[0-9]{1,18})")
 
@@ -74,6 +77,8 @@ def check_name(name: str) -> None:
 
 def check_owner_text(owner: str) -> None:
     """Free text on one line, such as a principal's name or cluster/uid/generation."""
+    if owner.strip().lower() in OWNERS_OF_OURS:
+        raise BadInput(f"the owner {owner.strip()!r} is ours", "leave it out, or name another")
     if not owner.strip() or len(owner) > OWNER_LIMIT or not owner.isprintable():
         raise BadInput(
             "that is no owner", f"1 to {OWNER_LIMIT} characters, such as cluster/uid/generation"
