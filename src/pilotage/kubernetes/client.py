@@ -9,7 +9,7 @@ await client.close()
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Literal
@@ -143,11 +143,12 @@ class Client:
         labels: str = "",
         fields: str = "",
         seconds: int = 300,
-    ) -> AsyncIterator[Event]:
+        opened: Callable[[], None] | None = None,
+    ) -> AsyncGenerator[Event, None]:
         """What happens after `resource_version`, BOOKMARKs too, until the server ends it after
         `seconds` (then just watch again from the last version seen). Gone: list again. Unreachable:
         it broke off, or was silent for longer than bookmarks are apart. Who leaves it before its
-        end closes it (`contextlib.aclosing`)."""
+        end closes it (`contextlib.aclosing`). `opened` hears that the server has taken it."""
         query = _selected(labels, fields) | {
             "watch": "true",
             "allowWatchBookmarks": "true",
@@ -155,7 +156,7 @@ class Client:
         }
         if resource_version:
             query["resourceVersion"] = resource_version
-        return watched(self.transport, kind.path(namespace), query)
+        return watched(self.transport, kind.path(namespace), query, opened)
 
     async def create(
         self, kind: Kind, object: Object, *, dry_run: bool = False, manager: str = FIELD_MANAGER

@@ -37,6 +37,8 @@ class Transport:
     def __init__(self, cluster: Cluster) -> None:
         self.cluster = cluster
         self.told: Told = _nobody
+        self.fence: Callable[[str], None] | None = None
+        """Asked with the method just before each request goes out; it raises to hold it back."""
         self._session: aiohttp.ClientSession | None = None
         self._tls: ssl.SSLContext | None = None
         self._shown: Certificate | None = None
@@ -128,6 +130,8 @@ class Transport:
             if credential.certificate is not None:
                 present(self._tls, credential.certificate)
             self._shown = credential.certificate
+        if self.fence is not None:
+            self.fence(method)
         try:
             answer = await self._opened().request(
                 method,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
 from typing import Any, Literal
 
 import msgspec
@@ -33,10 +33,15 @@ _decode = msgspec.json.Decoder(Event).decode
 
 
 async def watched(
-    transport: Transport, path: str, query: Mapping[str, str]
-) -> AsyncIterator[Event]:
+    transport: Transport,
+    path: str,
+    query: Mapping[str, str],
+    opened: Callable[[], None] | None = None,
+) -> AsyncGenerator[Event, None]:
     """The events, until the server ends the answer between two of them."""
     async with transport.open("GET", path, query=query, silence=SILENCE_SECONDS) as answer:
+        if opened is not None:
+            opened()
         async for line in _lines(answer.content.iter_any(), path):
             event = _decoded(line, path)
             if event.type == "ERROR":

@@ -1,0 +1,217 @@
+"""Leader election by a Lease: at most one process acts, and another takes over when it is gone.
+
+Whether a lease has run out is judged by our own clock alone: since when has the record not changed?
+No clock of another host counts. The clock goes on while the machine sleeps or we are frozen. Each
+call is bounded, so that whoever cannot renew knows it before others may take over.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import math
+import os
+import random
+import socket
+import time
+import uuid
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from pilotage.domain.errors import BadInput, PilotageError
+from pilotage.kubernetes.client import Client
+from pilotage.kubernetes.errors import ApiError, Conflict, NotFound
+from pilotage.kubernetes.kind import LEASE, Object
+
+READS = ("GET", "HEAD")
+_log = logging.getLogger(__name__)
+
+
+class Lost(PilotageError):
+    """We lead no more. Nothing may be written; the process ends."""
+
+
+@dataclass(frozen=True, slots=True)
+class Times:
+    """Seconds: others wait `duration` before they take over; whoever leads gives up after `renew`
+    without a renewal; `retry` is the time between two tries."""
+
+    duration: float = 15.0
+    renew: float = 10.0
+    retry: float = 2.0
+
+    def __post_init__(self) -> None:
+        if not 0 < self.retry < self.renew < self.duration:
+            what = f"lease of {self.duration:g}/{self.renew:g}/{self.retry:g} s"
+            raise BadInput(what, "duration > renew > retry > 0, or two could lead at once")
+
+
+def identity() -> str:
+    """Who we are: no two processes are the same, not even one and its own restart."""
+    return f"{socket.gethostname()}_{uuid.uuid4()}"
+
+
+def boot_clock() -> float:
+    """Seconds that also pass while the machine sleeps, where the system can tell."""
+    which = getattr(time, "CLOCK_BOOTTIME", None)
+    return time.monotonic() if which is None else time.clock_gettime(which)
+
+
+class Election:
+    """One process' part in the election for the Lease `namespace`/`name`. `client` is its own, so
+    that nothing else holds its calls up."""
+
+    def __init__(
+        self,
+        client: Client,
+        namespace: str,
+        name: str,
+        *,
+        times: Times = Times(),
+        me: str = "",
+        clock: Callable[[], float] = boot_clock,
+    ) -> None:
+        self.me, self.times = me or identity(), times
+        self._client, self._namespace, self._name, self._clock = client, namespace, name, clock
+        self._record: Object | None = None
+        self._seen = float("-inf")
+        self._renewed: float | None = None
+
+    @property
+    def leads(self) -> bool:
+        """May we write at this very moment?"""
+        renewed = self._renewed
+        return renewed is not None and self._clock() - renewed < self.times.renew
+
+    def fence(self, method: str) -> None:
+        """For Transport.fence: no write leaves a process whose time is over, also when it was
+        frozen just before and has not noticed yet. Lost."""
+        if method not in READS and not self.leads:
+            raise Lost(f"{self._name}: this process leads no more", "another one does its work")
+
+    async def acquire(self) -> None:
+        """Wait until we lead."""
+        said: str | None = None
+        while not await self._try_within(self.times.renew):
+            holder = self.holder()
+            if holder != said:
+                _log.info("%s: %s leads, we wait", self._name, holder or "nobody")
+                said = holder
+            await asyncio.sleep(self.times.retry * random.uniform(0.5, 0.8))
+        _log.info("%s: %s leads", self._name, self.me)
+
+    async def hold(self) -> None:
+        """Renew for as long as that works. Lost."""
+        while True:
+            await asyncio.sleep(self.times.retry)
+            while not await self._try_within(self._left()):
+                taken = self._record is not None and self.holder() != self.me
+                if taken or self._left() <= 0:
+                    self._renewed = None
+                    why = (
+                        f"{self.holder() or 'nobody'} holds it" if taken else "not renewed in time"
+                    )
+                    hint = "the process ends, and starts anew as one who waits"
+                    raise Lost(f"{self._name}: the lease is lost: {why}", hint)
+                await asyncio.sleep(min(self.times.retry / 4, max(0.0, self._left())))
+
+    async def release(self) -> None:
+        """Give it up so that another takes over at once. Nothing may be written after this."""
+        leads, self._renewed = self.leads, None
+        if not leads or self._record is None:
+            return
+        spec = {**self._record["spec"], "holderIdentity": "", "leaseDurationSeconds": 1}
+        try:
+            async with asyncio.timeout(self.times.retry):
+                await self._put({**spec, "renewTime": _now()})
+            _log.info("%s: released", self._name)
+        except (ApiError, TimeoutError) as error:
+            _log.warning("%s: not released, it runs out by itself: %s", self._name, error)
+
+    def holder(self) -> str:
+        """Who leads, as far as we know; "" for nobody."""
+        spec = (self._record or {}).get("spec") or {}
+        return str(spec.get("holderIdentity") or "")
+
+    def _left(self) -> float:
+        """Seconds until we have to give up."""
+        renewed = self._renewed if self._renewed is not None else float("-inf")
+        return self.times.renew - (self._clock() - renewed)
+
+    async def _try_within(self, seconds: float) -> bool:
+        """Take or renew it, in one bounded try. Do we lead?"""
+        try:
+            async with asyncio.timeout(max(0.0, min(seconds, self.times.renew / 2))):
+                return await self._try()
+        except Conflict:
+            self._record = None  # somebody was faster: look again
+        except (ApiError, TimeoutError) as error:
+            _log.warning("%s: the lease cannot be reached: %s", self._name, error or "no answer")
+        return False
+
+    async def _try(self) -> bool:
+        began = self._clock()  # what we renew holds from before the call, not from its answer
+        if not (self.leads and self._record is not None):
+            try:
+                self._look(await self._client.get(LEASE, self._name, self._namespace))
+            except NotFound:
+                self._look(await self._client.create(LEASE, self._object(self._spec({}, began))))
+                self._renewed = began
+                return True
+            if self.holder() not in ("", self.me) and not self._expired():
+                return False
+        assert self._record is not None
+        await self._put(self._spec(self._record.get("spec") or {}, began))
+        self._renewed = began
+        return True
+
+    def _expired(self) -> bool:
+        """Has the record stayed the same for its own duration, by our clock?"""
+        assert self._record is not None
+        length = float(self._record["spec"].get("leaseDurationSeconds") or self.times.duration)
+        return self._clock() - self._seen > length
+
+    def _look(self, record: Object) -> None:
+        old = (self._record or {}).get("metadata", {}).get("resourceVersion")
+        if record["metadata"]["resourceVersion"] != old:
+            self._seen = self._clock()
+        self._record = record
+
+    def _spec(self, old: dict[str, Any], now: float) -> dict[str, Any]:
+        mine, at = old.get("holderIdentity") == self.me, _now()
+        changes = int(old.get("leaseTransitions") or 0)
+        return {
+            "holderIdentity": self.me,
+            "leaseDurationSeconds": max(1, math.ceil(self.times.duration)),
+            "acquireTime": old.get("acquireTime") if mine else at,
+            "renewTime": at,
+            "leaseTransitions": changes if mine or not old else changes + 1,
+        }
+
+    async def _put(self, spec: dict[str, Any]) -> None:
+        """With the resourceVersion of what we saw: Conflict if anybody was faster."""
+        assert self._record is not None
+        version = self._record["metadata"]["resourceVersion"]
+        self._look(await self._client.update(LEASE, self._object(spec, version)))
+
+    def _object(self, spec: dict[str, Any], version: str | None = None) -> Object:
+        meta = {"name": self._name, "namespace": self._namespace}
+        meta |= {} if version is None else {"resourceVersion": version}
+        kind = {"apiVersion": LEASE.api_version, "kind": LEASE.kind}
+        return {**kind, "metadata": meta, "spec": spec}
+
+
+def _now() -> str:
+    """As people and other tools read it; nothing of ours is judged by it."""
+    return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+
+
+def namespace_of_pod(file: str = "/var/run/secrets/kubernetes.io/serviceaccount/namespace") -> str:
+    """Where a pod's Lease lies; "" outside of a pod."""
+    try:
+        with open(file, encoding="ascii") as text:
+            return text.read().strip()
+    except OSError:
+        return os.environ.get("POD_NAMESPACE", "")

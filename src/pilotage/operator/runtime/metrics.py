@@ -1,0 +1,142 @@
+"""What Prometheus reads, under the names of controller-runtime, so that its dashboards fit."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from prometheus_client import (
+    PROCESS_COLLECTOR,
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    Histogram,
+    generate_latest,
+)
+from prometheus_client.core import Metric
+from prometheus_client.registry import Collector
+
+if TYPE_CHECKING:
+    from pilotage.kubernetes.client import Client
+    from pilotage.operator.runtime.queue import Queue
+
+CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+RECONCILE_BUCKETS = (
+    *(0.005, 0.01, 0.025, 0.05, 0.1, 0.15, 0.2, 0.25, 0.3, 0.35, 0.4, 0.45, 0.5, 0.6, 0.7, 0.8),
+    *(0.9, 1.0, 1.25, 1.5, 1.75, 2.0, 2.5, 3.0, 3.5, 4.0, 4.5, 5, 6, 7, 8, 9, 10, 15, 20, 25),
+    *(30, 40, 50, 60),
+)
+QUEUE_BUCKETS = tuple(10.0**power for power in range(-8, 4))
+OUTCOMES = ("success", "requeue_after", "requeue", "error")
+
+
+class Metrics:
+    """All of one process. `registry` takes more of the operator's own."""
+
+    def __init__(self) -> None:
+        self.registry = CollectorRegistry()
+        own = self.registry
+        by, named = ("controller",), ("name", "controller")
+
+        def histogram(name: str, says: str, labels: tuple[str, ...], buckets: object) -> Histogram:
+            return Histogram(name, says, labels, buckets=buckets, registry=own)  # type: ignore[arg-type]
+
+        run = "controller_runtime_"
+        self.reconciled = Counter(
+            run + "reconcile", "Reconciliations by result", ("controller", "result"), registry=own
+        )
+        self.errors = Counter(run + "reconcile_errors", "That failed", by, registry=own)
+        self.terminal = Counter(
+            run + "terminal_reconcile_errors", "That failed for good", by, registry=own
+        )
+        self.panics = Counter(
+            run + "reconcile_panics", "That ended in an unforeseen exception", by, registry=own
+        )
+        self.timeouts = Counter(run + "reconcile_timeouts", "That took too long", by, registry=own)
+        self.seconds = histogram(
+            run + "reconcile_time_seconds", "How long they took", by, RECONCILE_BUCKETS
+        )
+        self.most = Gauge(run + "max_concurrent_reconciles", "Workers", by, registry=own)
+        self.active = Gauge(run + "active_workers", "Workers at work", by, registry=own)
+        self.depth = Gauge(
+            "workqueue_depth", "Keys that are ready", (*named, "priority"), registry=own
+        )
+        self.adds = Counter("workqueue_adds", "Keys that came in", named, registry=own)
+        self.retries = Counter("workqueue_retries", "Keys that come again", named, registry=own)
+        self.waits = histogram(
+            "workqueue_queue_duration_seconds", "How long keys wait", named, QUEUE_BUCKETS
+        )
+        self.works = histogram(
+            "workqueue_work_duration_seconds", "How long keys take", named, QUEUE_BUCKETS
+        )
+        self.unfinished = Gauge(
+            "workqueue_unfinished_work_seconds", "All that is at work", named, registry=own
+        )
+        self.longest = Gauge(
+            "workqueue_longest_running_processor_seconds", "The longest", named, registry=own
+        )
+        self.master = Gauge(
+            "leader_election_master_status", "1: this process leads", ("name",), registry=own
+        )
+        self.requests = Counter(
+            "rest_client_requests", "Requests by answer", ("code", "method", "host"), registry=own
+        )
+
+    def text(self) -> bytes:
+        """For a scrape."""
+        shown = CollectorRegistry()
+        shown.register(_Plain(self.registry))
+        shown.register(PROCESS_COLLECTOR)
+        return generate_latest(shown)
+
+    def follow(self, client: Client) -> None:
+        """Count the requests of a client."""
+        host = client.cluster.server.partition("://")[2].partition("/")[0]
+
+        def told(method: str, code: str) -> None:
+            self.requests.labels(code, method, host).inc()
+
+        client.transport.told = told
+
+    def queue(self, name: str, queue: Queue) -> None:
+        """Show the state of a queue."""
+        self.depth.labels(name, name, "0").set_function(lambda: queue.depth(low=False))
+        self.depth.labels(name, name, "-100").set_function(lambda: queue.depth(low=True))
+        self.unfinished.labels(name, name).set_function(lambda: sum(queue.unfinished()))
+        self.longest.labels(name, name).set_function(lambda: max(queue.unfinished(), default=0))
+
+
+class QueueMetrics:
+    """The Observer of one controller's queue."""
+
+    def __init__(self, metrics: Metrics, name: str) -> None:
+        self._adds = metrics.adds.labels(name, name)
+        self._retries = metrics.retries.labels(name, name)
+        self._waits = metrics.waits.labels(name, name)
+        self._works = metrics.works.labels(name, name)
+
+    def added(self, retry: bool) -> None:
+        """A key came in."""
+        self._adds.inc()
+        if retry:
+            self._retries.inc()
+
+    def waited(self, seconds: float) -> None:
+        """A worker took one."""
+        self._waits.observe(seconds)
+
+    def worked(self, seconds: float) -> None:
+        """A worker is done with one."""
+        self._works.observe(seconds)
+
+
+class _Plain(Collector):
+    """Without the `_created` gauges, which controller-runtime does not have."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self._registry = registry
+
+    def collect(self) -> Iterator[Metric]:
+        for metric in self._registry.collect():
+            metric.samples = [one for one in metric.samples if not one.name.endswith("_created")]
+            yield metric
