@@ -1,0 +1,27 @@
+"""Run the Kubernetes operator: MCPTools of a cluster become tools of the server."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+
+from pilotage import config, log
+from pilotage.operator.runtime import options
+
+
+def register(parser: argparse.ArgumentParser) -> None:
+    options.add_flags(parser)
+    add = parser.add_argument
+    add("--cluster-name", default="", metavar="NAME", help="at the server (default: its own UID)")
+    add("--cluster-domain", default="cluster.local", metavar="NAME", help="of Services' names")
+    add("--group", default="mcp.example.com", metavar="NAME", help="API group of the resources")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    from pilotage.operator.start import Names, serve
+
+    settings = config.read(file=arguments.settings)
+    log.install(settings)
+    names = Names(arguments.cluster_name, arguments.cluster_domain, arguments.group)
+    asyncio.run(serve(settings, options.of(arguments), names))
+    return 0

@@ -1,0 +1,150 @@
+"""MCPTool: a tool that the cluster declares, registered at the tool server."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from pilotage.domain.errors import BadInput, PilotageError
+from pilotage.kubernetes.kind import Object
+from pilotage.operator import definition
+from pilotage.operator.conditions import FALSE, READY, TRUE, UNKNOWN, Condition
+from pilotage.operator.definition import Wanted
+from pilotage.operator.registrar import (
+    SECRET_SECONDS,
+    Registrar,
+    refused,
+    registered,
+    standing_of,
+)
+from pilotage.operator.runtime.store import Store
+from pilotage.operator.status import StatusWriter, seconds_since
+from pilotage.operator.tool_server import Away, Standing
+
+LETTING_GO_SECONDS = 600.0
+"""How long the end of an object waits for a server that cannot be reached. What is left there then
+is taken away when the server is back."""
+REFUSED_SECONDS = 60.0
+FORCE = "force-delete"
+_STATES = {"disabled": "Disabled", "quarantined": "Quarantined", "unavailable": "Unavailable"}
+
+
+class Tools:
+    """Reconciles MCPTools. `finalizer` is ours on each of them."""
+
+    def __init__(
+        self, store: Store, status: StatusWriter, registrar: Registrar, finalizer: str
+    ) -> None:
+        self._store, self._status, self._registrar = store, status, registrar
+        self._finalizer = finalizer
+
+    async def reconcile(self, key: str) -> float | None:
+        """Make the server have what the object says, and say in its status how that went."""
+        object = self._store.get(key)
+        if object is None:
+            return None
+        if "deletionTimestamp" in object["metadata"]:
+            return await self._leave(object)
+        spec = object["spec"]
+        try:
+            wanted = definition.wanted(spec, self._registrar.place(object))
+        except BadInput as wrong:
+            await self._unacceptable(object, wrong)
+            return None
+        await self._status.hold(object, self._finalizer)
+        accepted = Condition(
+            "Accepted", TRUE, "Accepted", f"it is a tool of the kind {wanted.kind}"
+        )
+        suspended = bool(spec.get("suspend"))
+        try:
+            standing = await self._registrar.register(object, wanted, suspended=suspended)
+        except PilotageError as error:
+            return await self._not_registered(object, accepted, error)
+        ready = readiness(standing, suspended=suspended)
+        await self._status.write(
+            object, [accepted, registered(standing), ready], standing_of(standing, wanted)
+        )
+        return again(object, ready, wanted)
+
+    async def _unacceptable(self, object: Object, wrong: BadInput) -> None:
+        """What was registered before stays as it was; nothing new is, until the spec changes."""
+        hint = f" ({wrong.hint})" if wrong.hint else ""
+        said = wrong.what + hint
+        conditions = [
+            Condition("Accepted", FALSE, "InvalidSpec", said),
+            Condition(READY, FALSE, "InvalidSpec", said),
+        ]
+        await self._status.write(object, conditions, kept(object))
+
+    async def _not_registered(
+        self, object: Object, accepted: Condition, error: PilotageError
+    ) -> float:
+        said = refused(error)
+        away = isinstance(error, Away)
+        ready = Condition(READY, UNKNOWN if away else FALSE, said.reason, said.message)
+        await self._status.write(object, [accepted, said, ready], kept(object))
+        return error.seconds if isinstance(error, Away) else REFUSED_SECONDS
+
+    async def _leave(self, object: Object) -> float | None:
+        """The object is to go: take its tool away first, or hand it over, as it says."""
+        if self._finalizer not in object["metadata"].get("finalizers", ()):
+            return None
+        try:
+            await self._unregister(object)
+        except PilotageError as error:
+            if not given_up(object):
+                said = refused(error)
+                ready = Condition(READY, FALSE, "Terminating", f"not unregistered: {said.message}")
+                await self._status.write(object, [said, ready], kept(object))
+                return min(error.seconds if isinstance(error, Away) else 5.0, 30.0)
+        await self._status.let_go(object)
+        return None
+
+    async def _unregister(self, object: Object) -> None:
+        name = object.get("status", {}).get("toolName")
+        if object["spec"].get("deletionPolicy") == "Orphan":
+            wanted = definition.wanted(object["spec"], self._registrar.place(object))
+            await self._registrar.hand_over(object, wanted)
+        else:
+            place = self._registrar.place(object)
+            await self._registrar.unregister(
+                object, name or definition.registered_name(object["spec"], place)
+            )
+
+
+def readiness(standing: Standing, *, suspended: bool) -> Condition:
+    """What its registration comes to for who wants to call it."""
+    if suspended:
+        return Condition(READY, FALSE, "Suspended", "spec.suspend is true: nobody can call it")
+    if standing.state == "ready":
+        count = len(standing.tools)
+        what = f"{standing.name} can be called" if count == 1 else f"{count} tools can be called"
+        return Condition(READY, TRUE, "Ready", what)
+    reason = _STATES.get(standing.state, "NotReady")
+    return Condition(READY, FALSE, reason, standing.why or f"the server says {standing.state}")
+
+
+def again(object: Object, ready: Condition, wanted: Wanted) -> float | None:
+    """When to come again: soon, then ever later, while a server is on its way up; now and then
+    where Secrets may have changed."""
+    if ready.reason in ("Unavailable", "NotReady"):
+        conditions = object.get("status", {}).get("conditions", ())
+        since = next((c["lastTransitionTime"] for c in conditions if c["type"] == READY), None)
+        return min(30.0, max(0.5, seconds_since(since)))
+    return SECRET_SECONDS if wanted.secrets else None
+
+
+def kept(object: Object) -> Mapping[str, Any]:
+    """What the status knew of the registration, where nothing new is known."""
+    status = object.get("status", {})
+    known = ("toolName", "toolId", "tools", "digest", "secrets")
+    return {name: status[name] for name in known if name in status}
+
+
+def given_up(object: Object) -> bool:
+    """May it go though the server was not told? It was asked to long enough ago, or by force."""
+    meta = object["metadata"]
+    group = object["apiVersion"].partition("/")[0]
+    if (meta.get("annotations") or {}).get(f"{group}/{FORCE}") == "true":
+        return True
+    return seconds_since(meta["deletionTimestamp"]) > LETTING_GO_SECONDS

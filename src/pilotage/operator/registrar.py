@@ -1,0 +1,226 @@
+"""What our objects stand for at the tool server: put there, taken away, and kept true.
+
+The server's registrations outlive us, and we outlive its restarts. So, now and then, both sides are
+compared: what is missing or differs is reconciled, what nobody declares any more is taken away.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import binascii
+import logging
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from pilotage.domain.errors import PilotageError
+from pilotage.kubernetes.client import Client
+from pilotage.kubernetes.errors import Forbidden, NotFound
+from pilotage.kubernetes.kind import SECRET, Object, key_of
+from pilotage.operator.conditions import FALSE, TRUE, UNKNOWN, Condition
+from pilotage.operator.definition import Place, SecretRef, Wanted
+from pilotage.operator.runtime.controller import Controller
+from pilotage.operator.tool_server import Away, Standing, ToolServer
+
+SWEEP_SECONDS = 30.0
+SECRET_SECONDS = 60.0
+"""How often the Secrets of an object are read again: nobody needs the right to watch them."""
+_log = logging.getLogger(__name__)
+
+
+class NoSecret(PilotageError):
+    """A Secret, or its key, is not there or is not ours to read."""
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """A controller whose objects have registrations, and what tells it to come."""
+
+    controller: Controller
+    finalizer: str
+
+
+class Registrar:
+    """One for all kinds. `cluster` names the cluster at the server: what begins with it is ours."""
+
+    def __init__(self, server: ToolServer, client: Client, cluster: str, domain: str) -> None:
+        self.server, self.cluster = server, cluster
+        self._client, self._domain = client, domain
+        self._kept: dict[str, tuple[str, str]] = {}
+        self._members: list[Member] = []
+        self._doubtful: set[str] = set()
+        server.back = self.everything
+
+    def join(self, member: Member) -> None:
+        """Its objects are compared from now on."""
+        self._members.append(member)
+
+    def everything(self) -> None:
+        """The server was away: who knows what it holds now."""
+        self._kept.clear()
+        for member in self._members:
+            member.controller.add_all()
+
+    def place(self, object: Object) -> Place:
+        """Where an object stands."""
+        meta = object["metadata"]
+        return Place(self.cluster, meta["namespace"], meta["name"], meta["uid"], self._domain)
+
+    def owner(self, object: Object) -> str:
+        """Whose its registration is, at the server: cluster/namespace/uid/generation."""
+        meta = object["metadata"]
+        return "/".join((self.holder(object), str(meta["generation"])))
+
+    def holder(self, object: Object) -> str:
+        """The same without the generation, which is what stays."""
+        meta = object["metadata"]
+        return "/".join((self.cluster, meta["namespace"], meta["uid"]))
+
+    async def register(self, object: Object, wanted: Wanted, *, suspended: bool) -> Standing:
+        """It is at the server as its object says, and no secret that it does not need. Raises Away,
+        NoSecret, or what the server has against it."""
+        namespace = object["metadata"]["namespace"]
+        for secret in wanted.secrets:
+            await self._keep(namespace, secret)
+        owner = self.owner(object)
+        standing = await self.server.put(wanted, owner)
+        await self._forget(_secrets(object) - {secret.name for secret in wanted.secrets})
+        if suspended and standing.state != "disabled":
+            return await self.server.enable(wanted.name, owner, on=False)
+        if not suspended and standing.state == "disabled" and _was_suspended(object):
+            return await self.server.enable(wanted.name, owner, on=True)
+        return standing
+
+    async def unregister(self, object: Object, name: str) -> None:
+        """Its registration and its secrets are gone from the server."""
+        await self.server.remove(name, self.holder(object))
+        await self._forget(_secrets(object))
+
+    async def _forget(self, secrets: Iterable[str]) -> None:
+        for name in secrets:
+            self._kept.pop(name, None)
+            await self.server.forget(name)
+
+    async def hand_over(self, object: Object, wanted: Wanted) -> None:
+        """It stays at the server, and is nobody's of this cluster any more."""
+        await self.server.remove(wanted.name, self.holder(object))
+        meta = object["metadata"]
+        await self.server.put(wanted, f"orphan/{self.cluster}/{meta['namespace']}.{meta['name']}")
+
+    async def _keep(self, namespace: str, ref: SecretRef) -> None:
+        """The value of a Secret is at the server. It is read each time, and sent where it has
+        changed."""
+        try:
+            secret = await self._client.get(SECRET, ref.secret, namespace)
+        except NotFound:
+            raise NoSecret(f"there is no Secret {ref.secret} in {namespace}") from None
+        except Forbidden as error:
+            raise NoSecret(f"the Secret {ref.secret} may not be read: {error.what}") from None
+        version = (secret["metadata"]["uid"], secret["metadata"]["resourceVersion"])
+        if self._kept.get(ref.name) == version:
+            return
+        data: Mapping[str, Any] = secret.get("data") or {}
+        if ref.key not in data:
+            raise NoSecret(f"the Secret {ref.secret} has no key {ref.key}")
+        try:
+            value = base64.b64decode(data[ref.key], validate=True).decode()
+        except (binascii.Error, UnicodeDecodeError):
+            raise NoSecret(f"the key {ref.key} of the Secret {ref.secret} is no text") from None
+        await self.server.keep(ref, value.strip("\r\n"))
+        self._kept[ref.name] = version
+
+    async def sweep(self, namespaces: Iterable[str], seconds: float = SWEEP_SECONDS) -> None:
+        """Compare, for as long as we lead. `namespaces`: none means all."""
+        owners = [f"{self.cluster}/{one}" for one in namespaces] or [self.cluster]
+        while True:
+            await asyncio.sleep(seconds)
+            try:
+                for owner in owners:
+                    await self.compare(owner, await self.server.standings(owner))
+            except Away as away:
+                _log.info("nothing is compared: %s", away.what)
+            except PilotageError as error:
+                _log.warning("nothing is compared: %s", error)
+
+    async def compare(self, owner: str, found: Iterable[Standing]) -> None:
+        """What the server holds for `owner` against what is declared."""
+        there = {one.owner.rpartition("/")[0]: one for one in found}
+        declared = set()
+        for member in self._members:
+            for count, object in enumerate(member.controller.primary.store.objects()):
+                if count % 100 == 99:
+                    await asyncio.sleep(0)  # many objects must not hold up the lease
+                holder = self.holder(object)
+                declared.add(holder)
+                within = holder.startswith(owner + "/")
+                if within and _differs(object, there.get(holder), member.finalizer):
+                    self._forget_kept(there.get(holder))
+                    member.controller.add(key_of(object))
+        nobodys = there.keys() - declared
+        for holder in nobodys & self._doubtful:  # seen twice: an object that is new is not in doubt
+            one = there[holder]
+            _log.warning("%s is registered for an object that is gone: removed", one.name)
+            secrets = await self.server.secrets_of(one.name)
+            await self.server.remove(one.name, holder)
+            await self._forget(secrets)
+        self._doubtful = {one for one in self._doubtful if not one.startswith(owner + "/")}
+        self._doubtful |= nobodys
+
+    def _forget_kept(self, standing: Standing | None) -> None:
+        """A server that has lost a registration may have lost its secrets too."""
+        if standing is None:
+            self._kept.clear()
+
+
+def _secrets(object: Object) -> set[str]:
+    """The names of the secrets that were kept for it at the server."""
+    return set(object.get("status", {}).get("secrets", ()))
+
+
+def _was_suspended(object: Object) -> bool:
+    said = object.get("status", {}).get("conditions", ())
+    return any(one["reason"] == "Suspended" for one in said)
+
+
+def _differs(object: Object, standing: Standing | None, finalizer: str) -> bool:
+    """Is what the status says of the server not so? One without our finalizer was never ours."""
+    meta, status = object["metadata"], object.get("status") or {}
+    if "deletionTimestamp" in meta or finalizer not in meta.get("finalizers", ()):
+        return False
+    if standing is None:
+        return "digest" in status
+    said = (status.get("digest"), status.get("toolId"), status.get("tools"))
+    if said != (standing.etag, standing.tool_id, len(standing.tools)):
+        return True
+    ready = any(c["type"] == "Ready" and c["status"] == TRUE for c in status.get("conditions", ()))
+    return ready != (standing.state == "ready")
+
+
+def standing_of(standing: Standing, wanted: Wanted) -> dict[str, Any]:
+    """A registration as the status holds it."""
+    return {
+        "secrets": sorted({secret.name for secret in wanted.secrets}) or None,
+        "toolName": standing.name,
+        "toolId": standing.tool_id or None,
+        "tools": len(standing.tools),
+        "digest": standing.etag or None,
+    }
+
+
+def registered(standing: Standing) -> Condition:
+    """What is said of a registration that the server has taken."""
+    return Condition("Registered", TRUE, "Registered", f"the server has it as {standing.name}")
+
+
+def refused(error: PilotageError) -> Condition:
+    """What is said where the server has not taken it."""
+    if isinstance(error, Away):
+        return Condition("Registered", UNKNOWN, "ServerUnreachable", error.what)
+    reason = _REASONS.get(error.status, "Refused")
+    reason = "SecretMissing" if isinstance(error, NoSecret) else reason
+    hint = f" ({error.hint})" if error.hint else ""
+    return Condition("Registered", FALSE, reason, error.what + hint)
+
+
+_REASONS = {400: "InvalidSpec", 401: "NotAllowed", 403: "NotAllowed", 409: "NameTaken"}
