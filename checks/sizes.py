@@ -8,7 +8,7 @@ from pathlib import Path
 
 FILE, FUNCTION = 400, 40
 EXCEPTIONS: dict[str, int] = {}
-FOLDERS = ("src", "tests", "bench", "checks", "examples")
+FOLDERS = ("src", "tests", "bench", "checks", "examples", "cluster")
 
 
 def oversized(path: Path) -> list[str]:
