@@ -194,7 +194,8 @@ class Settings:
     """`home` is the state folder (mode 0700), `cache` holds what can be made again. The policy is
     in `roles_file` and `rules_file` (Cedar), where they are there. `upstreams` are MCP servers
     whose tools are taken in, by name, as the file says it: see upstream/server.py. `tool_limits`
-    are those of tools by name: TOOL.rate and TOOL.concurrency."""
+    are those of tools by name: TOOL.rate and TOOL.concurrency. `clusters` are those that tools may
+    use, by name: see kubernetes/clusters.py."""
 
     home: Path
     cache: Path
@@ -204,6 +205,7 @@ class Settings:
     rules_file: Path | None = None
     upstreams: Mapping[str, Any] = field(default_factory=dict)
     tool_limits: Mapping[str, str] = field(default_factory=dict)
+    clusters: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def authority(self) -> Path:
@@ -236,6 +238,9 @@ def read(
     content = _load(file or home / "config.yaml", must_exist=file is not None)
     content = dict(content)
     upstreams = content.pop("upstreams", None) or {}
+    clusters = content.pop("clusters", None) or {}
+    if not isinstance(clusters, dict):
+        raise BadInput("clusters in the settings file is no mapping", "NAME: {context: ...}")
     flat = _flatten(content)
     programs = {k[9:]: str(v) for k, v in flat.items() if k.startswith("scanners.")}
     own = "PILOTAGE_SCANNER_"
@@ -260,7 +265,9 @@ def read(
         for value, source in given:
             values[setting.key] = _checked(setting, value, source)
     roles, rules = (file if file.exists() else None for file in policy_files(home))
-    return Settings(home, cache_folder(env), values, roles, programs, rules, upstreams, limits)
+    return Settings(
+        home, cache_folder(env), values, roles, programs, rules, upstreams, limits, clusters
+    )
 
 
 def _tool_limits(flat: Mapping[str, Any]) -> dict[str, str]:
