@@ -175,6 +175,26 @@ async def test_a_step_is_rejected_and_tried_again(house: House) -> None:
     assert (await ask(house, "GET", f"/{run}", boss))[1]["state"] == "waiting"
 
 
+async def test_a_run_that_has_not_ended_has_neither_failed_nor_succeeded(
+    house: House, tmp_path: Path
+) -> None:
+    boss, folder = house.headers("operator"), tmp_path / "root" / "pids"
+    folder.mkdir()
+    steps = [{"name": "t", "tool": "tree", "params": {"folder": str(folder)}}]
+    run = await started(house, boss, {"name": "p", "steps": steps})
+    await until(lambda: len(pids(folder)) == 2)
+    _, shown = await ask(house, "GET", f"/{run}", boss)
+    assert (shown["state"], shown["success"], shown["outcome"]) == ("running", None, None)
+    assert not {"error", "hint"} & shown.keys()
+    assert (await ask(house, "POST", f"/{run}/cancel", boss))[0] == 200
+    await at_rest(house, run)
+    run = await started(house, boss, WAITS)
+    await at_rest(house, run)
+    _, shown = await ask(house, "GET", f"/{run}", boss)
+    assert (shown["state"], shown["success"], shown["outcome"]) == ("waiting", None, None)
+    assert "waits for a person" in shown["error"]
+
+
 async def test_cancel_ends_the_whole_tree_of_processes(house: House, tmp_path: Path) -> None:
     mine, folder = house.headers("ci"), tmp_path / "root" / "pids"
     folder.mkdir()

@@ -53,7 +53,7 @@ def event(shown: Mapping[str, Any]) -> Event:
 
 def beside(plan: Plan, run: Run, *, results: bool) -> dict[str, Any]:
     """What is known of a run beside its result: what it was given, what it follows, and, asked
-    for, what its steps have answered."""
+    for, what its steps have answered. One that has not ended has neither failed nor succeeded."""
     given = run.beginning
     steps = [
         {"name": step.name, "tool": step.tool, "needs": list(step.needs),
@@ -70,6 +70,8 @@ def beside(plan: Plan, run: Run, *, results: bool) -> dict[str, Any]:
         "github": dict(given.github),
         "plan": {"digest": plan.digest, "steps": steps},
     }
+    if run.state is not RunState.ENDED:
+        told["success"] = told["outcome"] = None
     if results:
         told["results"] = {name: step.value for name, step in run.steps.items()}
     return told
@@ -125,8 +127,10 @@ def result(plan: Plan, run: Run, warnings: Sequence[str] = ()) -> ToolResult:
     whys = run.why or "; ".join(
         f"{name}: {step.error or step.why}"
         for name, step in run.steps.items()
-        if not step.well and step.outcome is not Outcome.SKIPPED
+        if not step.well and step.outcome not in (None, Outcome.SKIPPED)
     )
+    if run.state is not RunState.ENDED:
+        return ToolResult(Outcome.FAILED, answer, whys or None)
     hint = f"pilotage runs logs {run.id}; pilotage runs resume {run.id} tries again"
     return ToolResult(run.outcome or Outcome.FAILED, answer, whys, hint)
 

@@ -75,17 +75,17 @@ class StepView:
 
 @dataclass(frozen=True, slots=True)
 class RunView:
-    """How a run stands after event `seq`. `success` is true for one that succeeded; `waiting` names
-    the steps that a person decides about, `error` and `why` say what is wrong, `hint` the mend.
-    `process` drives it now, null where none does. `results` of the steps stand there if asked for,
-    `warnings` of lint where the run was started.
+    """How a run stands after event `seq`. `success` and `outcome` are null until it has ended;
+    `waiting` names the steps that a person decides about, `error` and `why` say what is wrong,
+    `hint` the mend. `process` drives it now, null where none does. `results` of the steps stand
+    there if asked for, `warnings` of lint where the run was started.
     """
 
     run: str
     pipeline: str
     state: RunState
-    success: bool
-    outcome: str
+    success: bool | None
+    outcome: str | None
     principal: str
     created: int
     changed: int
