@@ -126,7 +126,7 @@ class App:
         return self.others.pins.guard(tool) if tool.owner else ""
 
     def _gateway(self, registry: Registry) -> Gateway:
-        parts = (self.policy, self.approvals, self.audit, self.redactor, self.fair)
+        parts = (self.policy, self.approvals, self.audit, self.redactor, self.fair, self._current)
         if self.tracing is not None:
             return TracedGateway(self.tracing, registry, *parts)
         return Gateway(registry, *parts)
@@ -191,7 +191,7 @@ class App:
         if not by.name.startswith("key:"):
             return by
         name = by.name.removeprefix("key:")
-        key = next((one for one in self.keys.list() if one.name == name), None)
+        key = self.keys.named(name)
         if key is None or key.revoked or (key.expires is not None and key.expires <= time.time()):
             raise Denied(f"the API key {name} is not valid any more", "pilotage keys list")
         return Principal(by.name, frozenset(key.roles), key.tools)

@@ -70,6 +70,11 @@ class Keys:
             _key(row) for row in self._database.read("SELECT * FROM api_key ORDER BY created, id")
         ]
 
+    def named(self, name: str) -> Key | None:
+        """The key of that name, whatever its state."""
+        rows = self._database.read("SELECT * FROM api_key WHERE name=?", name)
+        return _key(rows[0]) if rows else None
+
     def revoke(self, name_or_id: str, *, by: Principal) -> None:
         """From now on the key is refused; by a server that knows it, at most 1 s later."""
 

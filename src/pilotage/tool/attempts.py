@@ -73,9 +73,11 @@ class Attempts:
         run: Run,
         report: Report,
         settle: Callable[[], Awaitable[None]],
+        still: Callable[[], object],
     ) -> Coroutine[Any, Any, ToolResult]:
         """What runs the call, or gives the answer that is kept. Conflict where neither may be.
-        `settle` is awaited before anything runs, and raises where it must not."""
+        `settle` is awaited before anything runs, and raises where it must not; so does `still`,
+        asked once the call has waited for another's."""
         place = (call.by.name, call.tool, call.idempotency_key or "")
         try:
             wanted = digest(call.arguments)
@@ -89,6 +91,7 @@ class Attempts:
             joined = await flight.joined(report)
             if joined is not None:
                 return _given(replace(joined, kept=Kept(_REPLAYED, 0.0)))
+            still()
         found = rows.find(self._database, place)
         kept = self._judged(tool, wanted, found)
         if kept is not None:

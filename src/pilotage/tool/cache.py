@@ -20,7 +20,7 @@ from pilotage.tool.canonical import digest
 from pilotage.tool.failure import failed
 from pilotage.tool.flight import Flight
 from pilotage.tool.size import size_of
-from pilotage.tool.tool import Tool
+from pilotage.tool.tool import Runner, Tool
 
 BYTES = 32 << 20
 ENTRIES = 4_096
@@ -52,21 +52,31 @@ class Cache:
         self._flights: dict[Hashable, Flight] = {}
         self.bytes = 0
 
-    async def run(self, tool: Tool, policy: str, call: ToolCall, report: Report) -> ToolResult:
-        """The tool's answer, or the one that is kept. `policy` is the version that let it in."""
+    async def run(
+        self,
+        tool: Tool,
+        policy: str,
+        run: Runner,
+        still: Callable[[], object],
+        call: ToolCall,
+        report: Report,
+    ) -> ToolResult:
+        """What `run` answers, or the answer that is kept. `policy` is the version that let it in;
+        `still` raises where a call that has waited may not run any more."""
         key = _key(tool, call, policy)
         if key is None:
-            return await tool.run(call, report)
+            return await run(call, report)
         while True:
             found = self._fresh(key, tool)
             if found is not None:
                 return found
             flight = self._flights.get(key)
             if flight is None:
-                return await self._fly(key, tool, call, report)
+                return await self._fly(key, tool, run, call, report)
             joined = await flight.joined(report)
             if joined is not None:
                 return replace(joined, kept=Kept(_CACHED, 0.0)) if joined.succeeded else joined
+            still()
 
     def _fresh(self, key: Hashable, tool: Tool) -> ToolResult | None:
         kept = self._kept.get(key)
@@ -79,12 +89,14 @@ class Cache:
         self._kept.move_to_end(key)
         return replace(kept.result, kept=Kept(_CACHED, age))
 
-    async def _fly(self, key: Hashable, tool: Tool, call: ToolCall, report: Report) -> ToolResult:
+    async def _fly(
+        self, key: Hashable, tool: Tool, run: Runner, call: ToolCall, report: Report
+    ) -> ToolResult:
         flight = self._flights[key] = Flight()
         flight.hear(report)
         result = None
         try:
-            result = await tool.run(call, flight.tell)
+            result = await run(call, flight.tell)
         except Exception as error:
             result = failed(call, error)
         finally:

@@ -7,6 +7,7 @@ import copy
 import logging
 import time
 from collections.abc import Coroutine
+from functools import partial
 from typing import Any, Protocol
 
 from msgspec.structs import replace
@@ -25,7 +26,7 @@ from pilotage.domain.call import (
 )
 from pilotage.domain.errors import Busy, Denied, PilotageError
 from pilotage.policy.policy import Policy
-from pilotage.tool.approvals import Approvals
+from pilotage.tool.approvals import Approvals, Current
 from pilotage.tool.care import Care
 from pilotage.tool.eager import resume
 from pilotage.tool.failure import failed
@@ -66,9 +67,11 @@ class Gateway:
         audit: AuditLog,
         redactor: Redactor,
         fair: FairUse,
+        current: Current,
     ) -> None:
+        """`current` gives a principal's rights of now, or raises Denied: asked of what waited."""
         self._registry, self._policy, self._limits = registry, policy, fair.limits
-        self._audit, self._redactor = audit, redactor
+        self._audit, self._redactor, self._current = audit, redactor, current
         self._care = Care(approvals, fair.attempts, fair.cache)
         self._observer: Observer | None = None
         self.running = 0  # calls in flight
@@ -91,17 +94,19 @@ class Gateway:
         self._audit.open(call, self._redactor.arguments(call.arguments))
         self.running += 1
         try:
-            tool = (entry := self._registry.find(call.tool)).tool
-            if self.running > self._limits.free or tool.effect is not _READ:
-                held = await self._enter(tool, call)
+            entry = self._registry.find(call.tool)
+            if self.running > self._limits.free or entry.tool.effect is not _READ:
+                entry, call, held = await self._enter(entry, call)
+            tool = entry.tool
             arguments, ignored = entry.arguments.check(call.arguments)
             call = call if arguments is call.arguments else replace(call, arguments=arguments)
             decision = self._policy.decide(call.by, call.tool, tool.effect_of(arguments), call)
             plain = decision.answer is _ALLOW and call.idempotency_key is None
-            if plain and not tool.cache_seconds:
+            if plain and not (tool.cache_seconds or tool.retries):
                 running = tool.run(call, report)
             else:  # denied, or a person has approved this very call, or its answer is there
-                running = await self._care.begin(tool, call, decision, report)
+                still = partial(self._still, call, decision)
+                running = await self._care.begin(tool, call, decision, report, still)
             try:
                 wants = running.send(None)
             except StopIteration as end:
@@ -129,20 +134,37 @@ class Gateway:
         outcome = Outcome.DENIED if isinstance(refused, _DENIALS) else Outcome.FAILED
         return ToolResult(outcome, error=self._redactor.text(refused.what), hint=refused.hint)
 
-    async def _enter(self, tool: Tool, call: ToolCall) -> bool:
+    async def _enter(self, entry: Entry, call: ToolCall) -> tuple[Entry, ToolCall, bool]:
         """Within its limits; and what may change something only once its intent is on disk, counted
-        from here on. Is it counted?"""
-        if self.running > self._limits.free:
-            await self._limits.let_in(call, tool.timeout)
-        if tool.effect is _READ:
-            return False
+        from here on. Its tool and its rights as they are after that; is it counted?"""
+        if self.running > self._limits.free and await self._limits.let_in(call, entry.tool.timeout):
+            entry, call = self._now(call)
+        if entry.tool.effect is _READ:
+            return entry, call, False
         held = self._limits.hold(call)
         try:
             await self._audit.settled()
+            self._registry.find(call.tool)
         except BaseException:
             self._limits.release(call)
             raise
-        return held
+        return entry, call, held
+
+    def _now(self, call: ToolCall) -> tuple[Entry, ToolCall]:
+        """The tool as it is now, and the call with the rights of now. Raises where there are none:
+        a key that is revoked, a tool that is disabled, quarantined or gone."""
+        by = self._current(call.by)
+        return self._registry.find(call.tool), call if by == call.by else replace(call, by=by)
+
+    def _still(self, call: ToolCall, before: Decision) -> None:
+        """Raises where a call that was let in `before` would not be let in now. What a person
+        approved was approved under one version of the policy."""
+        entry, call = self._now(call)
+        effect = entry.tool.effect_of(call.arguments)
+        now = self._policy.decide(call.by, call.tool, effect, call)
+        asked = before.answer is Answer.ASK and now.policy == before.policy
+        if now.answer is Answer.DENY or (now.answer is Answer.ASK and not asked):
+            raise Denied(f"not tried again: {now.why}", now.hint)
 
     def _fit(self, entry: Entry, result: ToolResult, ignored: tuple[str, ...]) -> ToolResult:
         """Within its limit, without known secrets, with the names of arguments that did not count;

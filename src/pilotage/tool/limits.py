@@ -100,16 +100,18 @@ class Limits:
             if len(self._full) > REMEMBERED:
                 self._full = {place: full for place, full in self._full.items() if full > now}
 
-    async def let_in(self, call: ToolCall, seconds: float) -> None:
-        """The same; a step waits for its turn, so many seconds at most."""
-        give_up = self._clock() + seconds
+    async def let_in(self, call: ToolCall, seconds: float) -> bool:
+        """The same; a step waits for its turn, so many seconds at most. Has it waited?"""
+        give_up, waited = self._clock() + seconds, False
         while True:
             try:
-                return self.admit(call)
+                self.admit(call)
+                return waited
             except Busy as busy:
                 left = give_up - self._clock()
                 if call.via != STEP or left <= 0:
                     raise
+                waited = True
                 await self._freed(min(busy.retry_after, left))
 
     async def _freed(self, seconds: float) -> None:

@@ -53,7 +53,8 @@ class Tool:
     long an answer holds, 0: not at all; for tools that read and are idempotent (tool/cache.py).
     `tasks`: may a call over MCP become a task whose end is asked for later (server/tasks.py).
     `actions`: of a tool that does several things, so that each is decided as what it is. `asks`:
-    its server may ask the client while a call of it runs (MCP's handshake eras).
+    its server may ask the client while a call of it runs (MCP's handshake eras). `retries`: how
+    often what is Unavailable is tried again, if the tool is idempotent (tool/retry.py).
     """
 
     name: str
@@ -74,6 +75,7 @@ class Tool:
     tasks: Tasks = ""
     actions: Actions | None = None
     asks: bool = False
+    retries: int = 0
 
     def __post_init__(self) -> None:
         if self.cache_seconds and not (self.effect is Effect.READ and self.idempotent):

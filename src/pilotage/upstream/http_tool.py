@@ -20,9 +20,9 @@ from pilotage.domain.call import Effect, Outcome, Report, ToolCall, ToolResult
 from pilotage.domain.errors import BadInput, TooLarge
 from pilotage.domain.registration import Registration
 from pilotage.domain.text import cut, visible
-from pilotage.tool.retry import MOST, retried
+from pilotage.tool.retry import MOST
 from pilotage.tool.schema import Answers, Arguments
-from pilotage.tool.tool import Runner, Tool
+from pilotage.tool.tool import Tool
 from pilotage.upstream.binder import Slot
 from pilotage.upstream.egress import read_url
 from pilotage.upstream.secrets import Header, Secrets, check_headers, refuse_literal, told
@@ -102,12 +102,13 @@ class HttpTools:
                 effect,
                 _closed(given.input_schema),
                 _answer_schema(given.output_schema),
-                _again(endpoint.run, retries) if retries else endpoint.run,
+                endpoint.run,
                 idempotent,
                 timeout=given.timeout,
                 owner=one.holder,
                 target=_target(given, idempotent, retries),
                 cache_seconds=given.cache_seconds,
+                retries=retries,
             ),
         )
 
@@ -178,13 +179,6 @@ def _check_repeats(name: str, given: Declaration) -> None:
         raise BadInput(
             f"{name}: cache_seconds is for tools that read and are idempotent", "leave it out"
         )
-
-
-def _again(run: Runner, retries: int) -> Runner:
-    async def patiently(call: ToolCall, report: Report) -> ToolResult:
-        return await retried(lambda: run(call, report), retries, idempotent=True)
-
-    return patiently
 
 
 @dataclass(frozen=True, slots=True)
