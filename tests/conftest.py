@@ -15,6 +15,8 @@ settings.register_profile(
 )
 settings.load_profile("patient")
 
+pytest_plugins = ["cluster_fixtures"]
+
 _skipped: list[str] = []
 
 
