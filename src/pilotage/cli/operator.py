@@ -14,6 +14,8 @@ def register(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("--cluster-name", default="", metavar="NAME", help="at the server (default: its own UID)")
     add("--cluster-domain", default="cluster.local", metavar="NAME", help="of Services' names")
+    add("--service-addresses", choices=("dns", "ip"), default="dns", help="how they are called")
+    add("--server-namespace", default="mcp-system", metavar="NAME", help="of the server's pods")
     add("--group", default="mcp.example.com", metavar="NAME", help="API group of the resources")
 
 
@@ -22,6 +24,12 @@ def run(arguments: argparse.Namespace) -> int:
 
     settings = config.read(file=arguments.settings)
     log.install(settings)
-    names = Names(arguments.cluster_name, arguments.cluster_domain, arguments.group)
+    names = Names(
+        arguments.cluster_name,
+        arguments.cluster_domain,
+        arguments.group,
+        arguments.server_namespace,
+        arguments.service_addresses,
+    )
     asyncio.run(serve(settings, options.of(arguments), names))
     return 0

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
 from pilotage.domain.errors import BadInput, PilotageError
@@ -44,7 +44,7 @@ class Tools:
         if object is None:
             return None
         if "deletionTimestamp" in object["metadata"]:
-            return await self._leave(object)
+            return await leave(object, self._status, self._finalizer, self._unregister)
         spec = object["spec"]
         try:
             wanted = definition.wanted(spec, self._registrar.place(object))
@@ -85,31 +85,40 @@ class Tools:
         await self._status.write(object, [accepted, said, ready], kept(object))
         return error.seconds if isinstance(error, Away) else REFUSED_SECONDS
 
-    async def _leave(self, object: Object) -> float | None:
-        """The object is to go: take its tool away first, or hand it over, as it says."""
-        if self._finalizer not in object["metadata"].get("finalizers", ()):
-            return None
-        try:
-            await self._unregister(object)
-        except PilotageError as error:
-            if not given_up(object):
-                said = refused(error)
-                ready = Condition(READY, FALSE, "Terminating", f"not unregistered: {said.message}")
-                await self._status.write(object, [said, ready], kept(object))
-                return min(error.seconds if isinstance(error, Away) else 5.0, 30.0)
-        await self._status.let_go(object)
-        return None
-
     async def _unregister(self, object: Object) -> None:
-        name = object.get("status", {}).get("toolName")
         if object["spec"].get("deletionPolicy") == "Orphan":
             wanted = definition.wanted(object["spec"], self._registrar.place(object))
             await self._registrar.hand_over(object, wanted)
         else:
-            place = self._registrar.place(object)
-            await self._registrar.unregister(
-                object, name or definition.registered_name(object["spec"], place)
-            )
+            await unregister(object, self._registrar)
+
+
+async def leave(
+    object: Object,
+    status: StatusWriter,
+    finalizer: str,
+    unregister: Callable[[Object], Awaitable[None]],
+) -> float | None:
+    """The object is to go: take what it stands for away first, and let it go then."""
+    if finalizer not in object["metadata"].get("finalizers", ()):
+        return None
+    try:
+        await unregister(object)
+    except PilotageError as error:
+        if not given_up(object):
+            said = refused(error)
+            ready = Condition(READY, FALSE, "Terminating", f"not unregistered: {said.message}")
+            await status.write(object, [said, ready], kept(object))
+            return min(error.seconds if isinstance(error, Away) else 5.0, 30.0)
+    await status.let_go(object)
+    return None
+
+
+async def unregister(object: Object, registrar: Registrar) -> None:
+    """What is registered for it is gone from the server."""
+    name = object.get("status", {}).get("toolName")
+    place = registrar.place(object)
+    await registrar.unregister(object, name or definition.registered_name(object["spec"], place))
 
 
 def readiness(standing: Standing, *, suspended: bool) -> Condition:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 from pilotage.ci.client import Client as ServerClient
 from pilotage.config import Settings
@@ -10,10 +11,18 @@ from pilotage.domain.errors import BadInput
 from pilotage.kubernetes import kubeconfig
 from pilotage.kubernetes.client import Client
 from pilotage.kubernetes.errors import ApiError
-from pilotage.kubernetes.kind import NAMESPACE
+from pilotage.kubernetes.kind import (
+    DEPLOYMENT,
+    NAMESPACE,
+    NETWORK_POLICY,
+    SERVICE,
+    SERVICE_ACCOUNT,
+)
+from pilotage.operator.instance_objects import Surroundings
 from pilotage.operator.mcptool import Tools
+from pilotage.operator.mcptoolinstance import Addresses, Instances, Parts
 from pilotage.operator.registrar import SWEEP_SECONDS, Member, Registrar
-from pilotage.operator.resources import GROUP, Resources
+from pilotage.operator.resources import GROUP, MANAGER, Resources
 from pilotage.operator.runtime.controller import Settings as Pace
 from pilotage.operator.runtime.host import Host
 from pilotage.operator.runtime.informer import Change
@@ -21,20 +30,31 @@ from pilotage.operator.runtime.options import Options
 from pilotage.operator.status import StatusWriter
 from pilotage.operator.tool_server import ToolServer
 
-COMPONENT = "pilotage-operator"
 PACE = (0.05, 300.0)
 """Seconds between tries at one object: at first, and at most."""
+OWNED = f"app.kubernetes.io/managed-by={MANAGER}"
 
 
 @dataclass(frozen=True, slots=True)
 class Names:
     """How the cluster is called. `cluster` is its name at the tool server, "" for one of its own
-    (the UID of kube-system); `domain` is that of its Services' names."""
+    (the UID of kube-system); `domain` is that of its Services' names, which are called by name or
+    by address. `server` is the namespace of the tool server's pods."""
 
     cluster: str = ""
     domain: str = "cluster.local"
     group: str = GROUP
+    server: str = "mcp-system"
+    addresses: Addresses = "dns"
     sweep: float = SWEEP_SECONDS
+
+    @property
+    def peer(self) -> dict[str, Any]:
+        """The tool server's pods, as a NetworkPolicy names them."""
+        return {
+            "namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": self.server}},
+            "podSelector": {"matchLabels": {"app.kubernetes.io/name": "pilotage"}},
+        }
 
 
 async def serve(settings: Settings, options: Options, names: Names) -> None:
@@ -45,24 +65,45 @@ async def serve(settings: Settings, options: Options, names: Names) -> None:
     host = Host(
         kubeconfig.find(options.context, options.kubeconfig),
         options,
-        component=COMPONENT,
+        component=MANAGER,
         lease=f"mcp-operator.{names.group}",
     )
     async with ServerClient(settings) as client:
         cluster = names.cluster or await _own_name(host.client)
-        registrar = Registrar(ToolServer(client), host.client, cluster, names.domain)
-        _add_tools(host, resources, registrar, options)
+        fence = host.election.fence if host.election else lambda method: None
+        server = ToolServer(client, fence)
+        registrar = Registrar(server, host.client, cluster, names.domain)
+        _add_tools(host, resources, registrar)
+        _add_instances(host, resources, registrar, names)
         host.job(lambda: registrar.sweep(options.namespaces, names.sweep))
         await host.run()
 
 
-def _add_tools(host: Host, resources: Resources, registrar: Registrar, options: Options) -> None:
+def _add_tools(host: Host, resources: Resources, registrar: Registrar) -> None:
     informer = host.informer(resources.tool)
     status = StatusWriter(host.client, resources.tool, host.events)
     tools = Tools(informer.store, status, registrar, resources.finalizer)
-    pace = Pace(workers=options.workers, first=PACE[0], longest=PACE[1])
+    pace = _pace(host.options)
     controller = host.controller("mcptool", informer, tools.reconcile, pace, when=wanted_anew)
     registrar.join(Member(controller, resources.finalizer))
+
+
+def _add_instances(host: Host, resources: Resources, registrar: Registrar, names: Names) -> None:
+    informer = host.informer(resources.instance)
+    status = StatusWriter(host.client, resources.instance, host.events)
+    here = Surroundings(names.peer, f"{names.group}/instance")
+    parts = Parts(
+        informer.store, host.client, status, registrar, resources.finalizer, here, names.addresses
+    )
+    pace, reconcile = _pace(host.options), Instances(parts).reconcile
+    controller = host.controller("mcptoolinstance", informer, reconcile, pace, when=wanted_anew)
+    for kind in (DEPLOYMENT, SERVICE, NETWORK_POLICY, SERVICE_ACCOUNT):
+        controller.owns(host.informer(kind, labels=OWNED), resources.instance)
+    registrar.join(Member(controller, resources.finalizer))
+
+
+def _pace(options: Options) -> Pace:
+    return Pace(workers=options.workers, first=PACE[0], longest=PACE[1])
 
 
 def wanted_anew(change: Change) -> bool:

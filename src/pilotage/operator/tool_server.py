@@ -55,10 +55,16 @@ class Standing:
 
 
 class ToolServer:
-    """`client` is in use while this is. `back` is called when the server answers again."""
+    """`client` is in use while this is. `back` is called when the server answers again; `fence`
+    before each request with its method, and raises where another process acts now."""
 
-    def __init__(self, client: Client, back: Callable[[], None] = lambda: None) -> None:
-        self._client, self.back = client, back
+    def __init__(
+        self,
+        client: Client,
+        fence: Callable[[str], None] = lambda method: None,
+        back: Callable[[], None] = lambda: None,
+    ) -> None:
+        self._client, self._fence, self.back = client, fence, back
         self.why = ""
         """Why it is away; "" while it is there."""
         self._failures, self._until = 0, 0.0
@@ -117,6 +123,7 @@ class ToolServer:
     ) -> dict[str, Any]:
         """One request. What the server says no to is raised as it was there; Away where it gave no
         answer, is too busy, or failed."""
+        self._fence(method)
         if self.why and (left := self._until - time.monotonic()) > 0:
             raise Away(self.why, left)
         if self.why:
