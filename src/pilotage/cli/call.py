@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import json
 import sys
 from collections.abc import Mapping
 from typing import Any
 
 from pilotage import config
+from pilotage.cli import terminal
 from pilotage.cli.door import Door, arguments_of, open_door
 from pilotage.domain.call import Outcome, Progress
 from pilotage.domain.errors import NeedsApproval, NotFound
@@ -48,7 +48,7 @@ def run(arguments: argparse.Namespace) -> int:
                 raise NotFound(error.what, here) from None
 
     answer = asyncio.run(call())
-    print(json.dumps(answer, indent=2, ensure_ascii=not sys.stdout.isatty()))
+    print(terminal.as_json(answer))
     for warning in answer.get("warnings", ()):
         print(visible(f"warning: {warning}"), file=sys.stderr)
     if answer["success"]:

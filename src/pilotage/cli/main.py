@@ -16,6 +16,7 @@ from types import ModuleType
 from pilotage import __version__
 from pilotage.ci import guard
 from pilotage.domain.errors import PilotageError
+from pilotage.domain.text import visible
 
 NOT_VERBS = {"desk", "door", "main", "run_there", "summary", "terminal", "tool_pins"}
 
@@ -78,9 +79,12 @@ def _run(words: Sequence[str]) -> int:
 
 
 def _refused(what: str, hint: str, code: int) -> int:
-    print(f"error: {what}", file=sys.stderr)
-    if hint:
-        print(f"hint:  {hint}", file=sys.stderr)
+    """What is said may quote a server or a file: nothing of it is obeyed by a terminal, and no line
+    but the first begins at the margin."""
+    for word, text in (("error:", what), ("hint: ", hint)):
+        for line in map(visible, text.split("\n")) if text else ():
+            print(f"{word} {line}".rstrip(), file=sys.stderr)
+            word = " " * len(word)
     return code
 
 

@@ -61,9 +61,9 @@ class _Following:
         if not self._run:
             print("interrupted; whether a run began says: pilotage runs list", file=sys.stderr)
             return
-        print(f"interrupted; run {self._run} goes on at the server", file=sys.stderr)
-        print(f"hint:  pilotage runs logs {self._run} --follow; ... runs cancel {self._run}",
-              file=sys.stderr)  # fmt: skip
+        run = visible(self._run)
+        print(f"interrupted; run {run} goes on at the server", file=sys.stderr)
+        print(f"hint:  pilotage runs logs {run} --follow; ... runs cancel {run}", file=sys.stderr)
 
 
 def _told(error: Unlinted, file: str) -> BadInput:

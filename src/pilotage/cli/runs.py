@@ -83,10 +83,8 @@ async def _list(desk: Desk, arguments: argparse.Namespace) -> int:
     for one in runs:
         ended = one.outcome or one.state
         began = datetime.fromtimestamp(one.created / 1e6, UTC).astimezone()
-        print(
-            f"{one.id}  {ended:<9}  {began:%Y-%m-%d %H:%M:%S}  {visible(one.pipeline)}  "
-            f"{visible(one.principal)}"
-        )
+        row = f"{one.id}  {ended:<9}  {began:%Y-%m-%d %H:%M:%S}  {one.pipeline}  {one.principal}"
+        print(visible(row))
     if not runs:
         print("no runs", file=sys.stderr)
     return 0
@@ -99,9 +97,10 @@ async def _show(desk: Desk, run: str, arguments: argparse.Namespace) -> int:
         return 0
     print(summary.table(shown))
     if shown["process"] is not None:
-        print(f"process {shown['process']} runs it")
+        print(visible(f"process {shown['process']} runs it"))
     elif shown["state"] == RunState.RUNNING:
-        print(f"no process runs it any more; it goes on with: pilotage runs resume {run}")
+        again = f"pilotage runs resume {run}"
+        print(visible(f"no process runs it any more; it goes on with: {again}"))
     return 0
 
 
@@ -175,7 +174,7 @@ async def _cancel(desk: Desk, run: str, arguments: argparse.Namespace) -> int:
     after = await desk.say("cancel", run, None, arguments.reason)
     async for _ in desk.events(run, after, settled=False):
         pass
-    print(f"run {run}: cancelled")
+    print(visible(f"run {run}: cancelled"))
     return 0
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import sys
@@ -9,7 +10,7 @@ import time
 from argparse import ArgumentTypeError
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, TextIO
+from typing import TYPE_CHECKING, Any, TextIO
 
 from pilotage.domain.call import Progress, Report
 from pilotage.domain.text import visible
@@ -59,6 +60,19 @@ def show(text: str, stream: TextIO | None = None) -> None:
     colour = _is_terminal(out) and not os.environ.get("NO_COLOR")
     out.write("\n".join(_safe(line, colour) for line in text.removesuffix("\n").split("\n")) + "\n")
     out.flush()
+
+
+def as_json(value: Any, stream: TextIO | None = None) -> str:
+    """JSON for people and programs. On a terminal, letters of any script stand as they are, and
+    what it could obey or hide is escaped; elsewhere all that is not ASCII is."""
+    if not _is_terminal(sys.stdout if stream is None else stream):
+        return json.dumps(value, indent=2)
+    text = json.dumps(value, indent=2, ensure_ascii=False)
+    return "\n".join(line if visible(line) == line else _escaped(line) for line in text.split("\n"))
+
+
+def _escaped(line: str) -> str:
+    return "".join(char if visible(char) == char else json.dumps(char)[1:-1] for char in line)
 
 
 def _safe(line: str, colour: bool) -> str:

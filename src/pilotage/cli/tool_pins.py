@@ -92,22 +92,22 @@ def _digest(arguments: argparse.Namespace, verb: str, pin: Pin) -> str:
 
 def _show(pin: Pin) -> int:
     state = f"{pin.state}: {pin.why}" if pin.why else str(pin.state)
-    print(f"{visible(pin.name)}  {visible(state)}")
-    print(f"from      {visible(pin.source)}, owner {visible(pin.owner)}")
-    by = f"  by {visible(pin.approved_by)}" if pin.approved_by else ""
-    print(f"approved  {pin.approved or 'never'}{by}")
-    print(f"seen      {pin.seen}")
+    print(visible(f"{pin.name}  {state}"))
+    print(visible(f"from      {pin.source}, owner {pin.owner}"))
+    by = f"  by {pin.approved_by}" if pin.approved_by else ""
+    print(visible(f"approved  {pin.approved or 'never'}{by}"))
+    print(visible(f"seen      {pin.seen}"))
     for warning in pin.warnings:
         print(f"warning   {visible(warning)}")
     if pin.diff:
         print()
         for line in pin.diff.split("\n"):
             print(line[: len(line) - len(line.lstrip(" "))] + visible(line.lstrip(" ")))
-        print(f"\npilotage tools approve {visible(pin.name)} --digest {pin.seen}")
+        print("\n" + visible(f"pilotage tools approve {pin.name} --digest {pin.seen}"))
     return 1 if pin.why else 0
 
 
 def _done(pin: Pin, verb: str, digest: str) -> int:
     said = "approved" if verb == "approve" else "rejected: it stays quarantined"
-    print(f"{visible(pin.name)} {digest[:12]} is {said}")
+    print(visible(f"{pin.name} {digest[:12]} is {said}"))
     return 0

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import json
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -17,6 +16,7 @@ from pilotage import config
 from pilotage.app import App, local_principal
 from pilotage.cli import tool_pins
 from pilotage.cli.door import Door, open_door
+from pilotage.cli.terminal import as_json
 from pilotage.domain.errors import BadInput
 from pilotage.domain.text import visible
 from pilotage.tool.registry import State
@@ -82,7 +82,7 @@ async def _run(arguments: argparse.Namespace, settings: config.Settings) -> int:
             _list(await door.tools(arguments.owner), arguments.json)
         elif arguments.what == "show":
             view = await door.tool(arguments.name)
-            print(_json(view)) if arguments.json else _show(view)
+            print(as_json(view)) if arguments.json else _show(view)
         elif wish is not None:
             return await _put(door, arguments, wish)
         else:
@@ -101,9 +101,9 @@ async def _put(door: Door, arguments: argparse.Namespace, wish: Wanted) -> int:
     else:
         await _app(door).others.registrations.put(name, wish, local_principal(), If(tag))
         view = await door.tool(name)
-    why = f": {visible(view['why'])}" if view["why"] else ""
-    print(f"{visible(name)} is {view['state']}{why}")
-    print(f"tool_id {view['tool_id']}  etag {view['etag']}")
+    why = f": {view['why']}" if view["why"] else ""
+    print(visible(f"{name} is {view['state']}{why}"))
+    print(visible(f"tool_id {view['tool_id']}  etag {view['etag']}"))
     if view["state"] == State.QUARANTINED:
         print(f"hint:  pilotage tools diff {visible(name)}", file=sys.stderr)
     return 0 if view["state"] in (State.READY, State.DISABLED) else 3
@@ -131,7 +131,7 @@ async def _act(door: Door, arguments: argparse.Namespace) -> None:
 
 def _list(views: Sequence[Mapping[str, Any]], whole: bool) -> None:
     if whole:
-        print(_json(views))
+        print(as_json(views))
         return
     width = max((len(view["name"]) for view in views), default=0)
     for view in views:
@@ -152,12 +152,8 @@ def _show(view: Mapping[str, Any]) -> None:
         lines.append(f"tool_id {view['tool_id']}  etag {view['etag']}")
     for text in (view["description"], view["definition"], view["input_schema"]):
         if text:
-            lines += ["", *(text if isinstance(text, str) else _json(text)).splitlines()]
+            lines += ["", *(text if isinstance(text, str) else as_json(text)).splitlines()]
     print("\n".join(map(visible, lines)))
-
-
-def _json(value: Any) -> str:
-    return json.dumps(value, indent=2, ensure_ascii=not sys.stdout.isatty())
 
 
 def _wish(arguments: argparse.Namespace) -> Wanted:
