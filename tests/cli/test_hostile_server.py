@@ -26,7 +26,7 @@ TOOL = dict.fromkeys(
 PIN = dict.fromkeys(
     ("name", "owner", "source", "why", "approved", "approved_by", "seen", "diff"), POISON
 ) | {"state": "quarantined", "warnings": [POISON], "diff": ""}
-RUN = {"id": POISON, "pipeline": POISON, "state": "ended", "outcome": "failed"}
+RUN: dict[str, Any] = {"id": POISON, "pipeline": POISON, "state": "ended", "outcome": "failed"}
 RUN |= {"principal": POISON, "created": 1, "changed": 1}
 ANSWERS: dict[str, tuple[int, Any]] = {
     "/api/v2/tools/call/refused": (400, {"error": POISON, "hint": POISON}),
