@@ -29,7 +29,7 @@ class Trust:
     """How the server proves itself: by `authority` (PEM; None: the machine's authorities) under
     `server_name` (None: its host). `insecure` asks for no proof, as the kubeconfig says."""
 
-    authority: bytes | None = None
+    authority: bytes | None = field(default=None, repr=False)
     server_name: str | None = None
     insecure: bool = False
 

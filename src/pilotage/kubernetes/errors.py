@@ -35,6 +35,10 @@ class Unreachable(ApiError):
     """No answer, half an answer, or none in time. Whether a write was done is not known."""
 
 
+class BadRequest(ApiError):
+    """400: the request makes no sense to it; an unknown field, say."""
+
+
 class Unauthorized(ApiError):
     """401: the credential is not accepted, or not any more."""
 
@@ -68,6 +72,7 @@ class TooManyRequests(ApiError):
 
 
 _KINDS: dict[int, type[ApiError]] = {
+    400: BadRequest,
     401: Unauthorized,
     403: Forbidden,
     404: NotFound,
@@ -77,6 +82,7 @@ _KINDS: dict[int, type[ApiError]] = {
     429: TooManyRequests,
 }
 _HINTS = {
+    400: "mend what it names",
     401: "its token or certificate has expired or belongs to another cluster",
     403: "bind a Role that allows it to this account; `kubectl auth can-i --list` shows its rights",
     409: "read the object again and make the change on what it is now",
@@ -84,7 +90,7 @@ _HINTS = {
     422: "mend the fields that it names",
     429: "try again later",
 }
-_NO_RESOURCE = "the server could not find the requested resource"
+_NO_RESOURCE = ("the server could not find the requested resource", "404 page not found")
 _KEPT = 2_000
 """Characters kept of an answer that is not a Status: a proxy's page, say."""
 

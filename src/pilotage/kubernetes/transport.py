@@ -21,6 +21,7 @@ ANSWER_SECONDS = 60.0
 """The API server itself gives up on a request after a minute."""
 AGAIN = 5
 """How often a request that the server sheds (429, 503 with Retry-After) is sent again."""
+STALE = 3
 LONGEST_PAUSE = 10.0
 KEPT_SECONDS = 75.0
 """An idle connection is kept this long: less than the 90 s of common load balancers."""
@@ -93,17 +94,18 @@ class Transport:
 
     async def _answered(self, method: str, path: str, sent: dict[str, Any]) -> Any:
         """The answer of the last of a few tries: see `AGAIN`, a credential that is renewed after
-        a 401, and a GET once more where a kept connection had just ended."""
+        a 401, and a GET that met kept connections which had just ended."""
         import aiohttp
 
-        renewed = cut = False
-        for tried in range(AGAIN + 3):
+        renewed, cut = False, 0
+        for tried in range(AGAIN + STALE + 2):
             try:
                 answer = await self._once(method, path, sent)
-            except aiohttp.ServerDisconnectedError:
-                if cut or method != "GET":
+            except (aiohttp.ServerDisconnectedError, aiohttp.ClientOSError) as error:
+                refused = isinstance(error, aiohttp.ClientConnectorError)
+                if refused or cut >= STALE or method != "GET":
                     raise
-                cut = True
+                cut += 1
                 continue
             if answer.status < 300:
                 return answer
@@ -113,7 +115,7 @@ class Transport:
             if error.status == 401 and not renewed and self.cluster.credential.refused():
                 renewed = True
                 continue
-            if not _shed(error) or tried >= AGAIN:
+            if not _shed(error) or tried - cut >= AGAIN:
                 raise error
             await asyncio.sleep(min(error.retry_after or 1.0, LONGEST_PAUSE))
         raise error

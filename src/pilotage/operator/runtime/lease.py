@@ -99,7 +99,7 @@ class Election:
             if holder != said:
                 _log.info("%s: %s leads, we wait", self._name, holder or "nobody")
                 said = holder
-            await asyncio.sleep(self.times.retry * random.uniform(0.5, 0.8))
+            await asyncio.sleep(self.times.retry * random.uniform(0.3, 0.5))
         _log.info("%s: %s leads", self._name, self.me)
 
     async def hold(self) -> None:
