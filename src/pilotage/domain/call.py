@@ -126,6 +126,10 @@ class Answer(StrEnum):
     DENY = "deny"
 
 
+NO_RULE = "default"
+"""The name of the rule that denies what no rule allows."""
+
+
 @dataclass(frozen=True, slots=True)
 class Decision:
     """The policy's answer, the rule that fired, and why in a sentence. `needed` persons must
@@ -136,6 +140,13 @@ class Decision:
     why: str
     needed: int = 1
     policy: str = ""
+
+    @property
+    def hint(self) -> str:
+        """For who is told no: which rule said so, and the verb that tells more."""
+        if self.rule == NO_RULE:
+            return "what no rule allows is denied: `pilotage policy show` says what each role may"
+        return f"rule {self.rule}: `pilotage policy ask` tries it, `pilotage policy show` has all"
 
 
 @dataclass(frozen=True, slots=True)

@@ -45,6 +45,12 @@ class Denied(PilotageError):
     status = 403
     exit = 2
 
+    @classmethod
+    def to_manage(cls, name: str, action: str) -> Denied:
+        """No role of theirs lists `action` under `manage`."""
+        hint = "a key of a role that does is needed: `pilotage policy show` says what each manages"
+        return cls(f"no role of {name} allows {action}", hint)
+
 
 class NeedsApproval(Denied):
     """A person must approve this very call before it runs. `approval`: its id, its state, how many

@@ -42,9 +42,9 @@ class RunAccess:
     def check(self, by: Principal, action: str) -> None:
         """Denied, and on record, where no role of theirs allows it."""
         if not self._may(by, action):
-            why = f"no role of {by.name} allows {action}"
-            self._refuse(by.name, why)
-            raise Denied(why, "roles.yaml: manage")
+            denied = Denied.to_manage(by.name, action)
+            self._refuse(by.name, denied.what)
+            raise denied
 
     async def start(self, pipeline: Pipeline, given: Given, by: Principal) -> str:
         """A run of theirs, see Runs.start; Busy where OPEN_EACH of theirs have not ended. That they

@@ -17,7 +17,7 @@ from typing import Any, Protocol
 
 import msgspec
 
-from pilotage.domain.call import Answer, Decision, Effect, Principal, ToolCall
+from pilotage.domain.call import NO_RULE, Answer, Decision, Effect, Principal, ToolCall
 from pilotage.domain.errors import BadInput
 from pilotage.policy import cedar
 from pilotage.policy.cedar import Book, Fired, Rule
@@ -102,7 +102,7 @@ class Rules:
             said = next((rule.why for rule in rules if rule.why), "")  # why it does not run at once
         roles = ", ".join(sorted(by.roles)) or "no role"
         why = f"no rule lets {by.name} ({roles}) call {effect} tool {tool}"
-        return denied or self._deny("default", why)
+        return denied or self._deny(NO_RULE, why)
 
     def _refused(self, fired: Fired) -> Decision | None:
         """A rule that forbids, also one that could not be evaluated: what it would have said is not

@@ -87,7 +87,7 @@ class Approvals:
         """Return where persons have approved this very call: that is used up now. Else raises
         NeedsApproval, or Denied, which says why."""
         if decision.answer is not Answer.ASK:
-            raise Denied(decision.why, f"rule {decision.rule}")
+            raise Denied(decision.why, decision.hint)
         try:
             arguments, pin = digest(call.arguments), digest(surface(tool))
         except ValueError as error:

@@ -73,7 +73,8 @@ def needs(one: Approval, earlier: str) -> NeedsApproval:
     left = one.needed - one.given
     persons = "a person" if left == 1 else f"{left} persons"
     what = f"{one.tool} waits for {persons} to approve this call (rule {one.rule}){earlier}"
-    hint = f"somebody else: pilotage approvals approve {one.id}; then send the very same call again"
+    then = ", and its run goes on" if one.run else "; then send the very same call again"
+    hint = f"somebody else: pilotage approvals approve {one.id}{then}"
     told = {
         "id": one.id,
         "state": one.state.value,

@@ -19,8 +19,8 @@ def may(app: App, action: str) -> Any:
     def check(request: Request) -> None:
         by: Principal = request.scope[BY]
         if not app.policy.may(by, action):
-            why = f"no role of {by.name} allows {action}"
-            app.audit.refuse(new_id(), "", by.name, "rest", why)
-            raise Denied(why, "roles.yaml: manage")
+            denied = Denied.to_manage(by.name, action)
+            app.audit.refuse(new_id(), "", by.name, "rest", denied.what)
+            raise denied
 
     return Depends(check)

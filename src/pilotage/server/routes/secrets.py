@@ -68,7 +68,7 @@ def _check(app: App, request: Request, name: str) -> Principal:
     """Who asks, if that secret is theirs to write."""
     by: Principal = request.scope[BY]
     if not app.policy.may(by, f"{WRITE}:{name}"):
-        why = f"no role of {by.name} allows {WRITE}:{name}"
-        app.audit.refuse(new_id(), "", by.name, "rest", why)
-        raise Denied(why, "roles.yaml: manage")
+        denied = Denied.to_manage(by.name, f"{WRITE}:{name}")
+        app.audit.refuse(new_id(), "", by.name, "rest", denied.what)
+        raise denied
     return by
