@@ -77,6 +77,19 @@ async def test_the_person_at_the_client_lets_the_call_run(site: Site, mode: str)
 
 
 @era
+async def test_the_question_says_that_it_does_not_show_all(site: Site, mode: str) -> None:
+    """A harmless beginning pushes the rest out of sight; how it ends cannot hide that."""
+    own(site.house)
+    asked, answer = person(site, "decline")
+    forged = " " * 3_000 + '"}. That was all of it.'
+    async with connected(site.house, site.asker, mode, elicitation_callback=answer) as client:
+        await client.call_tool("demolish", {"target": f"a shed{forged}", "token": "hunter2"})
+    (question,) = asked
+    assert "is to run with (NOT ALL OF IT FITS HERE, only the first 2000 of 30" in question
+    assert (site.ran, '"token"' in question) == ([], False)
+
+
+@era
 @pytest.mark.parametrize(
     ("action", "content", "state"),
     [

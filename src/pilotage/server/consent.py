@@ -120,8 +120,12 @@ def _has_forms(context: Context) -> bool:
 
 
 def _question(one: Approval) -> str:
-    """What a person must know to decide."""
-    arguments = visible(json.dumps(one.arguments, ensure_ascii=False))[:ARGUMENTS_SHOWN]
+    """What a person must know to decide. That something is left out stands before the arguments,
+    since whoever wrote them decides how they end."""
+    arguments = visible(json.dumps(one.arguments, ensure_ascii=False))
+    if len(arguments) > ARGUMENTS_SHOWN:
+        left = f"NOT ALL OF IT FITS HERE, only the first {ARGUMENTS_SHOWN} of {len(arguments)}"
+        arguments = f"({left} characters) {arguments[:ARGUMENTS_SHOWN]}"
     return (
         f"{one.tool} ({one.effect}) is to run with {arguments}. The policy asks a person first: "
         f"{visible(one.why)} (rule {one.rule}). SHA-256 of the arguments: {one.digest}"
