@@ -24,6 +24,8 @@ from pilotage.tool.tool import Runner, Tool
 
 BYTES = 32 << 20
 ENTRIES = 4_096
+MOST_SECONDS = 86_400
+"""No answer may be said to hold longer."""
 ROW = 512
 """What an entry takes beside its answer, about, in bytes."""
 _CACHED = "cached"

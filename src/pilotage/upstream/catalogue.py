@@ -13,6 +13,7 @@ from pilotage.tool.schema import Answers, Arguments
 from pilotage.tool.tool import Runner, Tool
 from pilotage.upstream import wire
 from pilotage.upstream.link import NOBODY, Link
+from pilotage.upstream.repeats import once_asked
 from pilotage.upstream.server import NAME_LIMIT, Upstream, wrong_name
 
 logger = logging.getLogger(__name__)
@@ -123,19 +124,25 @@ def _tool(
     annotations = annotations if isinstance(annotations, dict) else {}
     title = raw.get("title") or annotations.get("title") or ""
     description = str(raw.get("description") or "")
+    effect = upstream.effect(found.name, annotations)
+    hinted = upstream.trusted and annotations.get("idempotentHint") is True
+    repeated = upstream.repeats.of(found.name, effect, hinted)
+    run = runner(found)
     return Tool(
         shown,
         str(title),
         description,
-        upstream.effect(found.name, annotations),
+        effect,
         raw["inputSchema"],
         raw.get("outputSchema"),
-        runner(found),
-        idempotent=upstream.trusted and annotations.get("idempotentHint") is True,
+        once_asked(run) if repeated.retries else run,
+        idempotent=repeated.idempotent,
         timeout=upstream.timeout,
         owner=upstream.owner,
         annotations=annotations or None,
-        target=f"{upstream.pinned}#{found.name}",
+        target=f"{upstream.pinned}#{found.name}{repeated.words}",
+        cache_seconds=repeated.cache_seconds,
+        retries=repeated.retries,
         wire={**raw, "name": shown},
         asks=asks,
     )

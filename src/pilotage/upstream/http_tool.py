@@ -20,6 +20,7 @@ from pilotage.domain.call import Effect, Outcome, Report, ToolCall, ToolResult
 from pilotage.domain.errors import BadInput, TooLarge
 from pilotage.domain.registration import Registration
 from pilotage.domain.text import cut, visible
+from pilotage.tool.cache import MOST_SECONDS
 from pilotage.tool.retry import MOST
 from pilotage.tool.schema import Answers, Arguments
 from pilotage.tool.tool import Tool
@@ -36,7 +37,6 @@ RESULT_LIMIT = 4 << 20
 RESULT_MOST = 64 << 20
 TEXT_MOST = 8_000
 SHOWN = 500
-CACHE_MOST = 86_400
 _SCALARS = frozenset(("string", "integer", "number", "boolean"))
 _WITH_BODY = ("POST", "PUT", "PATCH")
 _EFFECTS = {"GET": Effect.READ, "DELETE": Effect.DESTROY}
@@ -171,8 +171,8 @@ def _check_repeats(name: str, given: Declaration) -> None:
     effect = given.effect or _EFFECTS.get(given.method, Effect.WRITE)
     if not 0 <= (given.retries or 0) <= MOST:
         raise BadInput(f"{name}: retries is {given.retries}", f"0 to {MOST}")
-    if not 0 <= given.cache_seconds <= CACHE_MOST:
-        raise BadInput(f"{name}: cache_seconds is {given.cache_seconds:g}", f"0 to {CACHE_MOST}")
+    if not 0 <= given.cache_seconds <= MOST_SECONDS:
+        raise BadInput(f"{name}: cache_seconds is {given.cache_seconds:g}", f"0 to {MOST_SECONDS}")
     if given.retries and not _idempotent(given):
         raise BadInput(f"{name}: retries are for tools that are idempotent", "idempotent: true")
     if given.cache_seconds and not (_idempotent(given) and effect is Effect.READ):

@@ -15,6 +15,7 @@ from pilotage.domain.call import Effect
 from pilotage.domain.errors import BadInput
 from pilotage.domain.registration import check_name
 from pilotage.upstream.egress import read_url
+from pilotage.upstream.repeats import Repeats
 from pilotage.upstream.secrets import Header, check_headers, told
 
 NAME_LIMIT = 64
@@ -45,6 +46,7 @@ class Upstream:
     stricter, never laxer, unless `trusted`. `offers` beyond tools are the server's prompts (with
     completion) and resources (with subscriptions). `parallel` calls run at once, and as many again
     wait. `refresh` is how often the catalogue is read anew where the server announces no change.
+    `repeats`: which tools are idempotent, whose calls are tried again, and whose answers are kept.
     """
 
     name: str
@@ -58,6 +60,7 @@ class Upstream:
     rename: Mapping[str, str] = field(default_factory=dict)
     effects: Mapping[str, Effect] = field(default_factory=dict)
     trusted: bool = False
+    repeats: Repeats = field(default_factory=Repeats)
     offers: tuple[str, ...] = ("tools",)
     timeout: float = 60.0
     parallel: int = 64
@@ -138,6 +141,9 @@ class _Given(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
     rename: dict[str, str] = {}
     effects: dict[str, Effect] = {}
     trusted: bool = False
+    idempotent: tuple[str, ...] = ()
+    cache_seconds: float | dict[str, float] = 0.0
+    retries: int | dict[str, int] = 0
     offers: tuple[str, ...] = ("tools",)
     timeout: float = 60.0
     parallel: int = 64
@@ -168,8 +174,10 @@ def declared(name: str, given: Any, *, owner: str, administrator: bool = False) 
     _check_names(where, wanted)
     _check_numbers(where, wanted)
     fields = {field: getattr(wanted, field) for field in _Given.__struct_fields__}
+    repeats = Repeats(*(fields.pop(one) for one in ("idempotent", "cache_seconds", "retries")))
+    repeats.check(where)
     fields["headers"], fields["env"] = check_headers(wanted.headers), check_headers(wanted.env)
-    return Upstream(name, owner, **fields)
+    return Upstream(name, owner, repeats=repeats, **fields)
 
 
 def _check_names(where: str, wanted: _Given) -> None:
