@@ -60,7 +60,8 @@ class Cluster(Access):
         self._order("start", part)
 
     def stop(self, part: str = "kube-apiserver") -> None:
-        """Ask a part to end (SIGTERM), and wait until it has."""
+        """Ask a part to end (SIGTERM), and wait until it has. An API server that is watched takes
+        20 s, and is killed then."""
         self._order("stop", part)
 
     def kill(self, part: str = "kube-apiserver") -> None:

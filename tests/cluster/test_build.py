@@ -38,7 +38,7 @@ def small(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Recipe:
         find_go(module)
     except PartMissing as missing:
         pytest.skip(str(missing))
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setattr(build, "cache_folder", lambda: tmp_path / "cache")
     return Recipe("small", "small.invalid/dep", {"hello": "."})
 
 

@@ -105,12 +105,11 @@ def test_the_operators_account_may_do_what_it_is_given_and_no_more(
     assert control_plane.run_kubectl(*secrets, context="mcp-operator").returncode == 1
 
 
-@pytest.mark.parametrize("how", ["stop", "kill"])
 def test_an_api_server_that_starts_again_has_the_same_address_and_objects(
-    own_control_plane: Cluster, how: str
+    own_control_plane: Cluster,
 ) -> None:
     own_control_plane.kubectl("create", "namespace", "kept")
-    getattr(own_control_plane, how)()
+    own_control_plane.kill()
     with pytest.raises(ClusterError, match="refused"):
         own_control_plane.kubectl("get", "namespace", "kept")
     own_control_plane.start()
@@ -124,6 +123,14 @@ def test_a_frozen_api_server_answers_nobody_until_it_thaws(own_control_plane: Cl
     assert asked.returncode != 0
     own_control_plane.thaw()
     own_control_plane.kubectl("get", "namespaces")
+
+
+def test_controllers_that_were_stopped_catch_up(own_control_plane: Cluster) -> None:
+    own_control_plane.stop("kube-controller-manager")
+    own_control_plane.kubectl("create", "namespace", "late")
+    own_control_plane.start("kube-controller-manager")
+    account = ["serviceaccount/default", "--namespace=late", "--timeout=60s"]
+    own_control_plane.kubectl("wait", "--for=create", *account)
 
 
 def test_a_part_that_is_not_there_is_named_with_those_that_are(own_control_plane: Cluster) -> None:
