@@ -8,12 +8,13 @@ from typing import Any
 import pytest
 
 from server.test_federated import fronted
-from server.test_mcp import connected
+from server.test_mcp import connected, era
 from server.test_registration import ask, call, open_house, put, ticket
 from upstream.echo import echoing
 from upstream.mcp_server import MODERN, Asked, serving
 
 HIDDEN = "a\u200bb"
+Rows = list[dict[str, Any]]
 
 
 async def test_a_short_answer_is_screened_like_a_long_one(tmp_path: Path) -> None:
@@ -66,6 +67,53 @@ async def test_resources_and_prompts_are_screened_like_answers(tmp_path: Path) -
     for text in texts:
         assert '"ab"' in text
         assert "\u200b" not in text
+
+
+@era
+async def test_what_is_no_prompt_and_no_resource_takes_no_list_with_it(
+    tmp_path: Path, mode: str
+) -> None:
+    """One bad word in one list of one server, and nobody would see any prompt of the house."""
+
+    async def prompts(_: Asked) -> Any:
+        bad = [{"title": 5}, {"icons": 5}, {"arguments": "x"}, {"_meta": 5}]
+        return {
+            "prompts": [{"name": "p"}, *({"name": f"b{n}", **one} for n, one in enumerate(bad))]
+        }
+
+    async def resources(_: Asked) -> Any:
+        bad: Rows = [{"size": "x"}, {"name": 5}, {"annotations": {"priority": 99}}]
+        bad = [{"uri": f"x://{n}", "name": "b", **one} for n, one in enumerate(bad)]
+        return {"resources": [{"uri": "x://a", "name": "a"}, *bad, {"uri": "x://nameless"}]}
+
+    async def templates(_: Asked) -> Any:
+        good = {"uriTemplate": "x://t/{a}", "name": "a"}
+        return {"resourceTemplates": [good, {"uriTemplate": "x://u/{a}", "name": []}]}
+
+    async def discover(_: Asked) -> Any:
+        can: dict[str, Any] = {"tools": {}, "resources": {}, "prompts": {}}
+        return {"supportedVersions": [MODERN], "capabilities": can}
+
+    extra = {
+        "prompts/list": prompts,
+        "resources/list": resources,
+        "resources/templates/list": templates,
+        "server/discover": discover,
+    }
+    async with (
+        serving(extra=extra) as server,
+        fronted(tmp_path / "h", server, offers=["tools", "resources", "prompts"]) as house,
+        connected(house, house.key("developer"), mode) as client,
+    ):
+        shown = {one.name for one in (await client.list_prompts()).prompts}
+        found = {str(one.uri) for one in (await client.list_resources()).resources}
+        made = await client.list_resource_templates()
+        of_theirs = {one.uri_template for one in made.resource_templates}
+    assert "p" in shown
+    assert not shown & {"b0", "b1", "b2", "b3"}
+    assert len(shown) > 1, "those of the house are there"
+    assert {uri for uri in found if uri.startswith("x:")} == {"x://a"}
+    assert {uri for uri in of_theirs if uri.startswith("x:")} == {"x://t/{a}"}
 
 
 async def test_who_may_not_approve_offers_no_prompts_and_no_resources(tmp_path: Path) -> None:

@@ -37,6 +37,11 @@ OURS = "pilotage://"
 LISTENS, WATCHED = 50, 1_000
 """Streams of news of one principal, and resources that one of them watches."""
 _WATCHED = "watched"
+_KINDS: dict[str, type[types.Prompt | types.Resource | types.ResourceTemplate]] = {
+    "prompts": types.Prompt,
+    "resources": types.Resource,
+    "templates": types.ResourceTemplate,
+}
 _EVENTS: dict[str, Callable[[], ServerEvent]] = {
     "tools": ToolsListChanged,
     "prompts": PromptsListChanged,
@@ -107,7 +112,7 @@ class Offered:
         if params.cursor is None:
             taken = {_key(item) for item in page[member]}
             offered = [item for tool, item in self._offers.listed(what) if self._may(by, tool)]
-            shown = [item for item in offered if _key(item) not in taken]
+            shown = [item for item in offered if _key(item) not in taken and _is(what, item)]
             page[member] += bared(self._app.redactor.result(shown))
         return {**page, "ttlMs": 0, "cacheScope": "private"}
 
@@ -270,6 +275,16 @@ def _dumped(result: Any) -> dict[str, Any]:
 
 def _key(item: dict[str, Any]) -> Any:
     return item.get("uri") or item.get("uriTemplate") or item.get("name")
+
+
+def _is(what: str, item: dict[str, Any]) -> bool:
+    """Is this what it is listed as? One that is not would take the whole list with it, and what
+    others offer."""
+    try:
+        _KINDS[what].model_validate(item)
+    except ValueError:
+        return False
+    return True
 
 
 def _found(find: Callable[[], Any], error: MCPError | None = None, **data: Any) -> Any:
