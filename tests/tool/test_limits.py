@@ -10,19 +10,27 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as some
 
-from pilotage.domain.call import Outcome, Principal, ToolCall, ToolResult
+from pilotage.domain.call import Effect, Outcome, Principal, ToolCall, ToolResult
 from pilotage.domain.errors import BadInput, Busy, Unavailable
 from pilotage.domain.limit import Cap, Rate, cap, rate
 from pilotage.policy import roles
 from pilotage.tool.limits import Caps, Limits
 from pilotage.tool.retry import retried
 from pilotage.tool.size import size_of
+from pilotage.tool.tool import Tool
 
 ANN, BOB = Principal("key:ann", frozenset({"dev"})), Principal("key:bob", frozenset({"ci"}))
 
 
 def call(by: Principal = ANN, tool: str = "echo", via: str = "rest") -> ToolCall:
     return ToolCall("c", tool, {}, by, via)
+
+
+def tool(*, conducts: bool = False) -> Tool:
+    async def run(*_: Any) -> ToolResult:
+        return ToolResult(Outcome.SUCCEEDED)
+
+    return Tool("echo", "", "", Effect.READ, {}, None, run, conducts=conducts)
 
 
 @dataclass
@@ -106,13 +114,13 @@ def test_only_so_many_at_once_and_a_place_that_is_free_is_free() -> None:
     limits = made(key=Cap(concurrency=2), tool=Cap(concurrency=3))
     for one in (call(), call()):
         limits.admit(one)
-        limits.hold(one)
+        held = limits.hold(one, tool())
     with pytest.raises(Busy, match="key:ann has 2"):
         limits.admit(call(tool="other"))
-    limits.hold(call(BOB))
+    limits.hold(call(BOB), tool())
     with pytest.raises(Busy, match="echo has 3"):
         limits.admit(call(BOB))
-    limits.release(call())
+    limits.release(held)
     limits.admit(call())
     assert limits.free == 2
 
@@ -157,20 +165,62 @@ def test_a_role_with_limits_that_cannot_be_read_is_refused(text: str) -> None:
         roles.read(f"dev: {{limits: {text}}}", "roles.yaml")
 
 
-async def test_a_step_waits_for_its_turn_at_a_tool_and_its_key_does_not_count() -> None:
-    limits = made(key=Cap(concurrency=1), tool=Cap(concurrency=1))
-    step = call(via="step")
-    limits.hold(step)
-    waiting = asyncio.create_task(limits.let_in(step, 60))
+@pytest.mark.parametrize("caps", [{"key": Cap(concurrency=1)}, {"tool": Cap(concurrency=1)}])
+async def test_a_step_waits_for_its_turn_and_says_why(caps: dict[str, Cap]) -> None:
+    limits, said, step = made(**caps), list[str](), call(via="step")
+    held = limits.hold(call(), tool())
+    waiting = asyncio.create_task(limits.let_in(step, tool(), said.append))
     await asyncio.sleep(0)
     assert not waiting.done()
-    limits.release(step)
-    await waiting
-    limits.hold(call(tool="other"))
-    limits.admit(call(tool="third", via="step"))
-    limits.hold(step)
+    limits.release(held)
+    assert await waiting, "it has waited"
+    assert ["has 1 calls running already" in one for one in said] == [True]
+    assert not limits.refused, "it was not refused"
+    limits.hold(step, tool())
     with pytest.raises(Busy):
-        await limits.let_in(step, 0)
+        limits.admit(call())
+
+
+async def test_a_step_uses_up_the_rate_of_its_key_and_waits_for_what_comes_back() -> None:
+    clock, said, step = Clock(), list[str](), call(via="step")
+    limits = made(clock, key=Cap(Rate(1, 0.01)))
+    assert not await limits.let_in(step, tool(), said.append)
+    with pytest.raises(Busy, match="key:ann is over its rate"):
+        limits.admit(call(tool="other"))
+
+    def later(why: str) -> None:
+        said.append(why)
+        clock.now += 0.01
+
+    assert await limits.let_in(step, tool(), later)
+    assert said == ["key:ann is over its rate of 1 in 0.01 s"]
+
+
+async def test_a_step_that_may_not_go_on_waits_no_longer() -> None:
+    limits = made(key=Cap(concurrency=1))
+    limits.hold(call(), tool())
+
+    def refuses(_: str) -> None:
+        raise Unavailable("it is gone")
+
+    with pytest.raises(Unavailable):
+        await limits.let_in(call(via="step"), tool(), refuses)
+
+
+async def test_what_waits_for_steps_takes_no_place_that_they_need() -> None:
+    limits = made(key=Cap(concurrency=1), both=Cap(concurrency=1))
+    conducting = call(tool="conductor")
+    limits.admit(conducting, conducts=True)
+    held = limits.hold(conducting, tool(conducts=True))
+    step = call(via="step")
+    assert not await limits.let_in(step, tool(), print), "beside it"
+    inner = call(tool="conductor", via="step")
+    assert not await limits.let_in(inner, tool(conducts=True), print), "a run in a run"
+    with pytest.raises(Busy, match="key:ann at conductor has 1"):
+        limits.admit(conducting, conducts=True)
+    limits.release(limits.hold(inner, tool(conducts=True)))
+    limits.release(held)
+    limits.admit(conducting, conducts=True)
 
 
 def test_an_answer_that_is_too_large_is_a_failure_with_the_reason() -> None:

@@ -31,6 +31,7 @@ from pilotage.tool.care import Care
 from pilotage.tool.eager import resume
 from pilotage.tool.failure import failed
 from pilotage.tool.fair_use import FairUse
+from pilotage.tool.limits import Place
 from pilotage.tool.redact import Redactor
 from pilotage.tool.registry import Entry, Registry
 from pilotage.tool.size import small
@@ -39,6 +40,7 @@ from pilotage.tool.tool import Tool
 logger = logging.getLogger(__name__)
 _CANCELLED = ToolResult(Outcome.CANCELLED, error="cancelled")
 _DENIALS = (Busy, Denied)
+_NO_PLACES: tuple[Place, ...] = ()
 _READ, _ALLOW = Effect.READ, Answer.ALLOW  # looked up at an enum, they are slow
 
 
@@ -90,13 +92,13 @@ class Gateway:
         """Run one call. What is refused before it runs is raised as a PilotageError."""
         began = time.perf_counter()
         report = report if report is silent else _cleaned(report, self._redactor)
-        entry, decision, result, held = None, None, _CANCELLED, False
+        entry, decision, result, held = None, None, _CANCELLED, _NO_PLACES
         self._audit.open(call, self._redactor.arguments(call.arguments))
         self.running += 1
         try:
             entry = self._registry.find(call.tool)
             if self.running > self._limits.free or entry.tool.effect is not _READ:
-                entry, call, held = await self._enter(entry, call)
+                entry, call, held = await self._enter(entry, call, report)
             tool = entry.tool
             arguments, ignored = entry.arguments.check(call.arguments)
             call = call if arguments is call.arguments else replace(call, arguments=arguments)
@@ -105,6 +107,7 @@ class Gateway:
             if plain and not (tool.cache_seconds or tool.retries):
                 running = tool.run(call, report)
             else:  # denied, or a person has approved this very call, or its answer is there
+                held = held or self._limits.hold(call, tool)  # it may wait for another's
                 still = partial(self._still, call, decision)
                 running = await self._care.begin(tool, call, decision, report, still)
             try:
@@ -114,7 +117,7 @@ class Gateway:
             except Exception as error:
                 result = failed(call, error)
             else:
-                held = held or self._limits.hold(call)
+                held = held or self._limits.hold(call, tool)
                 result = await _wait(tool, call, running, wants)
             said = ignored or result.error is not None or self._redactor.knows
             if said or tool.owner or not small(result):
@@ -125,7 +128,7 @@ class Gateway:
             raise
         finally:
             if held:
-                self._limits.release(call)
+                self._limits.release(held)
             self._close(entry, call, decision, result, time.perf_counter() - began)
 
     def _refusal(self, call: ToolCall, refused: PilotageError) -> ToolResult:
@@ -134,21 +137,32 @@ class Gateway:
         outcome = Outcome.DENIED if isinstance(refused, _DENIALS) else Outcome.FAILED
         return ToolResult(outcome, error=self._redactor.text(refused.what), hint=refused.hint)
 
-    async def _enter(self, entry: Entry, call: ToolCall) -> tuple[Entry, ToolCall, bool]:
+    async def _enter(
+        self, entry: Entry, call: ToolCall, report: Report
+    ) -> tuple[Entry, ToolCall, tuple[Place, ...]]:
         """Within its limits; and what may change something only once its intent is on disk, counted
-        from here on. Its tool and its rights as they are after that; is it counted?"""
-        if self.running > self._limits.free and await self._limits.let_in(call, entry.tool.timeout):
-            entry, call = self._now(call)
+        from here on. Its tool and its rights as they are after that, and the places it has."""
+        if self.running > self._limits.free:
+            waits = partial(self._waits, call, report, [])
+            if await self._limits.let_in(call, entry.tool, waits):
+                entry, call = self._now(call)
         if entry.tool.effect is _READ:
-            return entry, call, False
-        held = self._limits.hold(call)
+            return entry, call, _NO_PLACES
+        held = self._limits.hold(call, entry.tool)
         try:
             await self._audit.settled()
             self._registry.find(call.tool)
         except BaseException:
-            self._limits.release(call)
+            self._limits.release(held)
             raise
         return entry, call, held
+
+    def _waits(self, call: ToolCall, report: Report, told: list[str], why: str) -> None:
+        """A step waits for its turn: said once a reason. It ends where it has no rights by now."""
+        self._now(call)
+        if why not in told:
+            told.append(why)
+            report(Progress(f"waits for its turn: {why}"))
 
     def _now(self, call: ToolCall) -> tuple[Entry, ToolCall]:
         """The tool as it is now, and the call with the rights of now. Raises where there are none:

@@ -2,8 +2,10 @@
 large an answer may be.
 
 A call that nobody limits passes with one comparison (`Limits.free`, see tool/gateway.py). A step of
-a pipeline waits for its turn at a tool, where a caller is refused; its key's limits do not count
-for it, since the run that it belongs to was let in.
+a pipeline is a call of whoever started the run, and waits for its turn where a caller is refused.
+
+A tool that conducts (pipeline_orchestrator) waits for steps of the same key. Its calls count beside
+the others, or it would wait for the place that it holds itself.
 """
 
 from __future__ import annotations
@@ -22,9 +24,12 @@ from pilotage.domain.errors import Busy
 from pilotage.domain.limit import Cap, wider
 from pilotage.policy.roles import Role, Share
 from pilotage.tool.size import size_of
+from pilotage.tool.tool import Tool
 
 BUSY_SECONDS = 1.0
 """When to come back where a place must become free: nobody knows when, so soon."""
+LOOK_SECONDS = 1.0
+"""How often who waits looks whether it may still."""
 REMEMBERED = 10_000
 RESULT_BYTES = 8 << 20
 STEP = "step"
@@ -50,6 +55,20 @@ Terms = tuple[Cap, Cap, Cap]
 _NAMES = ("key", "tool", "key_tool")
 
 
+@dataclass(frozen=True, slots=True)
+class _Over:
+    """A limit that a call is over. `place` has to become free; None: time has to pass."""
+
+    limit: str
+    what: str
+    seconds: float
+    place: Place | None = None
+
+    def busy(self) -> Busy:
+        hint = f"try again in {max(1, -int(-self.seconds // 1))} s"
+        return Busy(self.what, hint, self.seconds)
+
+
 class Limits:
     """`free`: with no more calls than that in flight, none can be over a limit. `refused` counts
     by limit. `clock` is in seconds and never goes back."""
@@ -64,7 +83,7 @@ class Limits:
         self._clock = clock
         self._held: Counter[Place] = Counter()
         self._full: dict[Place, float] = {}  # when each bucket will be full again
-        self._waiting: deque[asyncio.Event] = deque()
+        self._waiting: dict[Place, deque[asyncio.Event]] = {}
         self.refused: Counter[str] = Counter()
         self.take(roles or {})
 
@@ -78,68 +97,84 @@ class Limits:
         at_once = min((cap.concurrency or sys.maxsize for cap in caps), default=sys.maxsize)
         self.free = at_once if all(cap.rate is None for cap in caps) else -1
 
-    def admit(self, call: ToolCall) -> None:
+    def admit(self, call: ToolCall, *, conducts: bool = False) -> None:
         """Let a call in, or raise Busy, which says when to come back."""
-        places = self._places(call)
-        for name, cap, place in places:
+        over = self._over(call, conducts)
+        if over is not None:
+            self.refused[over.limit] += 1
+            raise over.busy()
+
+    async def let_in(self, call: ToolCall, tool: Tool, waits: Callable[[str], object]) -> bool:
+        """The same; a step waits for its turn, for as long as its run goes on. While it does,
+        `waits` is told why, once a second at least, and may raise. Has it waited?"""
+        if call.via != STEP:
+            self.admit(call, conducts=tool.conducts)
+            return False
+        waited = False
+        while (over := self._over(call, tool.conducts)) is not None:
+            waited = True
+            waits(over.what)
+            await self._freed(over.place, min(over.seconds, LOOK_SECONDS))
+        return waited
+
+    def _over(self, call: ToolCall, conducts: bool) -> _Over | None:
+        """The first limit that the call is over; None: it is let in, and counts for its rates."""
+        terms = self._terms_for(call)
+        for name, cap, place in zip(_NAMES, terms, _taken(call, conducts), strict=False):
             if cap.concurrency is not None and self._held[place] >= cap.concurrency:
                 what = f"{_who(place)} has {cap.concurrency} calls running already"
-                raise self._busy(f"{name}.concurrency", what, BUSY_SECONDS)
+                return _Over(f"{name}.concurrency", what, BUSY_SECONDS, place)
         now = self._clock()
         charged = {}
-        for name, cap, place in places:
+        for name, cap, place in zip(_NAMES, terms, _counted(call), strict=True):
             if cap.rate is not None:
                 full = max(self._full.get(place, now), now) + cap.rate.seconds / cap.rate.count
                 wait = full - now - cap.rate.seconds
                 if wait > 1e-9:
                     what = f"{_who(place)} is over its rate of {cap.rate}"
-                    raise self._busy(f"{name}.rate", what, wait)
+                    return _Over(f"{name}.rate", what, wait)
                 charged[place] = full
         if charged:
             self._full.update(charged)
             if len(self._full) > REMEMBERED:
                 self._full = {place: full for place, full in self._full.items() if full > now}
+        return None
 
-    async def let_in(self, call: ToolCall, seconds: float) -> bool:
-        """The same; a step waits for its turn, so many seconds at most. Has it waited?"""
-        give_up, waited = self._clock() + seconds, False
-        while True:
-            try:
-                self.admit(call)
-                return waited
-            except Busy as busy:
-                left = give_up - self._clock()
-                if call.via != STEP or left <= 0:
-                    raise
-                waited = True
-                await self._freed(min(busy.retry_after, left))
-
-    async def _freed(self, seconds: float) -> None:
+    async def _freed(self, place: Place | None, seconds: float) -> None:
+        if place is None:
+            await asyncio.sleep(seconds)
+            return
         bell = asyncio.Event()
-        self._waiting.append(bell)
+        bells = self._waiting.setdefault(place, deque())
+        bells.append(bell)
         try:
             async with asyncio.timeout(seconds):
                 await bell.wait()
         except TimeoutError:
             pass
         finally:
-            if bell in self._waiting:
-                self._waiting.remove(bell)
+            if bell in bells:
+                bells.remove(bell)
+            if not bells and self._waiting.get(place) is bells:
+                del self._waiting[place]
 
-    def hold(self, call: ToolCall) -> bool:
-        """Count a call that waits, until it is released. True."""
-        for place in _counted(call):
+    def hold(self, call: ToolCall, tool: Tool) -> tuple[Place, ...]:
+        """The places that a call that waits has, until they are released."""
+        places = _taken(call, tool.conducts)
+        if tool.conducts:
+            places = tuple(dict.fromkeys(places))
+        for place in places:
             self._held[place] += 1
-        return True
+        return places
 
-    def release(self, call: ToolCall) -> None:
+    def release(self, places: tuple[Place, ...]) -> None:
         """It has ended."""
-        for place in _counted(call):
+        for place in places:
             self._held[place] -= 1
             if not self._held[place]:
                 del self._held[place]
-        if self._waiting:
-            self._waiting.popleft().set()
+            if bells := self._waiting.get(place):
+                bells.popleft().set()
 
     def fitting(self, tool: str, result: ToolResult) -> ToolResult:
         """The result, or a failure where it is larger than may be."""
@@ -149,20 +184,14 @@ class Limits:
         why = f"the answer of {tool} is larger than {limit} bytes"
         return ToolResult(Outcome.FAILED, error=why, hint="ask for less; see limits.result_bytes")
 
-    def _busy(self, limit: str, what: str, seconds: float) -> Busy:
-        self.refused[limit] += 1
-        return Busy(what, f"try again in {max(1, -int(-seconds // 1))} s", seconds)
-
-    def _places(self, call: ToolCall) -> list[tuple[str, Cap, Place]]:
+    def _terms_for(self, call: ToolCall) -> Terms:
         key = (call.by.roles, call.tool)
         terms = self._terms.get(key)
         if terms is None:
             if len(self._terms) >= REMEMBERED:
                 self._terms.clear()
             terms = self._terms[key] = self._terms_of(*key)
-        if call.via == STEP:
-            return [("tool", terms[1], ("", call.tool))]
-        return list(zip(_NAMES, terms, _counted(call), strict=True))
+        return terms
 
     def _terms_of(self, roles: frozenset[str], tool: str) -> Terms:
         mine = [self._roles[name] for name in sorted(roles) if name in self._roles]
@@ -192,9 +221,21 @@ def _joined(said: Sequence[Share], otherwise: Cap) -> Cap:
 
 
 def _counted(call: ToolCall) -> tuple[Place, ...]:
-    """The key, the tool, and both; a step counts for its tool alone."""
+    """The key, the tool, and both."""
     name, tool = call.by.name, call.tool
-    return (("", tool),) if call.via == STEP else ((name, ""), ("", tool), (name, tool))
+    return ((name, ""), ("", tool), (name, tool))
+
+
+def _taken(call: ToolCall, conducts: bool) -> tuple[Place, ...]:
+    """Of which places a call takes one; in the same order, where it takes any.
+
+    A call that conducts counts with its like alone, and one inside of a run takes none: the call
+    that began it all has one, and what waits for places must end.
+    """
+    if not conducts:
+        return _counted(call)
+    _, all_of_it, mine = _counted(call)
+    return () if call.via == STEP else (mine, all_of_it, mine)
 
 
 def _who(place: Place) -> str:

@@ -55,6 +55,7 @@ class Tool:
     `actions`: of a tool that does several things, so that each is decided as what it is. `asks`:
     its server may ask the client while a call of it runs (MCP's handshake eras). `retries`: how
     often what is Unavailable is tried again, if the tool is idempotent (tool/retry.py).
+    `conducts`: it only waits for other calls of the same principal, the steps of a run.
     """
 
     name: str
@@ -76,6 +77,7 @@ class Tool:
     actions: Actions | None = None
     asks: bool = False
     retries: int = 0
+    conducts: bool = False
 
     def __post_init__(self) -> None:
         if self.cache_seconds and not (self.effect is Effect.READ and self.idempotent):
@@ -126,6 +128,7 @@ class Definition:
     tasks: Tasks = ""
     actions: Actions | None = None
     offered: bool = True
+    conducts: bool = False
 
     def bind(self, services: Mapping[type, object]) -> Tool:
         """A tool that answers with `services`; a service that is missing stops the start."""
@@ -156,6 +159,7 @@ class Definition:
             cache_seconds=self.cache_seconds,
             tasks=self.tasks,
             actions=self.actions,
+            conducts=self.conducts,
         )
 
 
@@ -170,14 +174,16 @@ def tool(
     tasks: Tasks = "",
     actions: Actions | None = None,
     offered: bool = True,
+    conducts: bool = False,
 ) -> Callable[[Callable[..., Awaitable[Any]]], Definition]:
     """Make a tool of an async function. `timeout` in seconds; `cache_seconds`: how long an answer
     holds for who asked, if the tool reads and is idempotent; `tasks`: for what takes long;
     `actions`: what it does by one of its arguments, where `effect` is the worst of it; `offered`
-    False: nobody can call it until it is registered."""
+    False: nobody can call it until it is registered; `conducts`: it waits for steps of a run."""
 
     def make(function: Callable[..., Awaitable[Any]]) -> Definition:
-        called, rest = name or function.__name__, (cache_seconds, tasks, actions, offered)
+        called = name or function.__name__
+        rest = (cache_seconds, tasks, actions, offered, conducts)
         return Definition(called, effect, function, idempotent, open, timeout, *rest)
 
     return make

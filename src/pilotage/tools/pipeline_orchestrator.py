@@ -17,7 +17,7 @@ LONGEST = 30 * 86_400.0
 """A pipeline has a limit of its own (mcp.pipeline.timeout), which does not count waiting."""
 
 
-@tool(Effect.WRITE, idempotent=True, open=True, timeout=LONGEST, tasks="optional")
+@tool(Effect.WRITE, idempotent=True, open=True, timeout=LONGEST, tasks="optional", conducts=True)
 async def pipeline_orchestrator(
     name: str,
     steps: list[dict[str, Any]],
