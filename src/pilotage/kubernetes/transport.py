@@ -88,7 +88,7 @@ class Transport:
             try:
                 yield answer
             finally:
-                answer.release() if answer.content.at_eof() else answer.close()
+                _left(answer)
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             raise self._unreachable(method, path, error) from error
 
@@ -188,6 +188,16 @@ def _nobody(method: str, code: str) -> None:
 
 def _after(answer: aiohttp.ClientResponse) -> str | None:
     return answer.headers.get("Retry-After")
+
+
+def _left(answer: aiohttp.ClientResponse) -> None:
+    """Free its connection: for others, if it was read to its end; else it ends here and now, and
+    waits for no farewell of a server that may be gone."""
+    if not answer.content.at_eof() and answer.connection is not None:
+        transport = answer.connection.transport
+        if transport is not None:
+            transport.abort()
+    answer.close()
 
 
 def _shed(error: ApiError) -> bool:
