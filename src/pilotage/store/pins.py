@@ -85,6 +85,12 @@ def pins(connection: sqlite3.Connection, owner: str, name: str) -> dict[str, Pin
     return {row[2]: PinRow(*row) for row in connection.execute(query, (owner, name))}
 
 
+def from_source(connection: sqlite3.Connection, name: str) -> list[PinRow]:
+    """All pins of sources of that name, whoever owns them, by owner and tool."""
+    query = f"SELECT {_PIN} FROM pin WHERE source=? ORDER BY owner, name"
+    return [PinRow(*row) for row in connection.execute(query, (name,))]
+
+
 def put(connection: sqlite3.Connection, row: PinRow) -> None:
     """Add or replace one pin."""
     values = tuple(getattr(row, field.name) for field in fields(PinRow))
@@ -107,6 +113,12 @@ def read_named(database: Database, tool: str) -> list[PinRow]:
     """`named`, outside of a transaction."""
     query = f"SELECT {_PIN} FROM pin WHERE name=? ORDER BY owner, source"
     return [_pin(row) for row in database.read(query, tool)]
+
+
+def read_source(database: Database, name: str) -> list[PinRow]:
+    """`from_source`, outside of a transaction."""
+    query = f"SELECT {_PIN} FROM pin WHERE source=? ORDER BY owner, name"
+    return [_pin(row) for row in database.read(query, name)]
 
 
 def read_all(database: Database) -> list[PinRow]:

@@ -121,6 +121,24 @@ def standing(row: PinRow | None, digest: str) -> Judgement:
     return Judgement(State.QUARANTINED, why)
 
 
+def held(found: Iterable[PinRow]) -> list[PinRow]:
+    """Those that wait for a word. What somebody has said no to waits for none. Raises ValueError as
+    `check` does."""
+    waiting = []
+    for row in found:
+        check(row)
+        if row.why and row.rejected != row.seen:
+            waiting.append(row)
+    return waiting
+
+
+def digest_of(found: Iterable[PinRow]) -> str:
+    """The digest of what is held back of one source: of each tool, what was approved and what was
+    seen."""
+    told = sorted((row.owner, row.source, row.name, row.approved, row.seen) for row in found)
+    return sha256(canonical([list(one) for one in told]))
+
+
 def _warnings(one: Seen) -> str:
     return json.dumps(list(one.screened.reasons))
 

@@ -56,6 +56,17 @@ class Pin:
     diff: str
 
 
+@dataclass(frozen=True, slots=True)
+class Held:
+    """All that is held back of one source and waits for a word, by name, but for what somebody has
+    rejected; `digest` is that of all of it."""
+
+    source: str
+    owner: str
+    digest: str
+    pins: list[Pin]
+
+
 @dataclass(slots=True)
 class _Known:
     owner: str
@@ -161,29 +172,64 @@ class Pins:
         except (sqlite3.Error, ValueError) as error:
             raise Unavailable(f"the pin store cannot be read: {error}", _MEND) from None
 
+    def held(self, source: str) -> Held:
+        """What waits for a word of what comes from `source`. Raises NotFound where nothing does
+        that has a pin, Unavailable where the store cannot be read."""
+        try:
+            return _held(self._of(source, rows.read_source(self._database, source)))
+        except (sqlite3.Error, ValueError) as error:
+            raise Unavailable(f"the pin store cannot be read: {error}", _MEND) from None
+
     def approve(self, name: str, digest: str, by: Principal, reason: str = "") -> Pin:
         """From now on the tool is what `digest` names, which must be what was seen last. Raises
         Conflict where it has changed since `by` looked at it."""
 
-        def approving(connection: sqlite3.Connection) -> PinRow:
+        def approving(connection: sqlite3.Connection) -> builtins.list[PinRow]:
             row = self._looked_at(connection, name, digest)
-            now = rows.now()
-            row = replace(
-                row, approved=row.seen, approved_text=row.seen_text, approved_by=by.name,
-                approved_at=now, why="", rejected=None, changed=now,
-            )  # fmt: skip
-            rows.put(connection, row)
-            words = {"digest": row.seen, "owner": row.owner, "reason": reason}
-            self._record("tool.approved", row.source, by, words, name)
-            return row
+            return [self._approve_one(connection, row, by, {"reason": reason})]
+
+        return self._decided(approving)[0]
+
+    def approve_all(
+        self, source: str, digest: str, by: Principal, reason: str = ""
+    ) -> builtins.list[Pin]:
+        """All that `held` shows of a source, at once: `digest` is that of exactly what was looked
+        at. Raises Conflict where it is another one by now."""
+
+        def approving(connection: sqlite3.Connection) -> builtins.list[PinRow]:
+            found = compare.held(self._of(source, rows.from_source(connection, source)))
+            if not found:
+                raise Conflict(f"nothing of {source} waits for a word", "pilotage tools list")
+            if compare.digest_of(found) != digest:
+                hint = f"pilotage tools diff --server {source}"
+                raise Conflict(f"what is held back of {source} has changed since", hint)
+            words = {"reason": reason, "together": digest}
+            return [self._approve_one(connection, row, by, words) for row in found]
 
         return self._decided(approving)
+
+    def _approve_one(
+        self,
+        connection: sqlite3.Connection,
+        row: PinRow,
+        by: Principal,
+        words: Mapping[str, object],
+    ) -> PinRow:
+        now = rows.now()
+        row = replace(
+            row, approved=row.seen, approved_text=row.seen_text, approved_by=by.name,
+            approved_at=now, why="", rejected=None, changed=now,
+        )  # fmt: skip
+        rows.put(connection, row)
+        words = {"digest": row.seen, "owner": row.owner, **words}
+        self._record("tool.approved", row.source, by, words, row.name)
+        return row
 
     def reject(self, name: str, digest: str, by: Principal, reason: str = "") -> Pin:
         """Say no to what was seen: it stays quarantined, and says that somebody looked. Raises
         Conflict as `approve` does, and for what is approved."""
 
-        def rejecting(connection: sqlite3.Connection) -> PinRow:
+        def rejecting(connection: sqlite3.Connection) -> builtins.list[PinRow]:
             row = self._looked_at(connection, name, digest)
             if row.seen == row.approved:
                 raise Conflict(f"{name} is approved as it is", f"pilotage tools disable {name}")
@@ -192,19 +238,22 @@ class Pins:
             rows.put(connection, row)
             words = {"digest": row.seen, "owner": row.owner, "reason": reason}
             self._record("tool.rejected", row.source, by, words, name)
-            return row
+            return [row]
 
-        return self._decided(rejecting)
+        return self._decided(rejecting)[0]
 
-    def _decided(self, work: Callable[[sqlite3.Connection], PinRow]) -> Pin:
+    def _decided(
+        self, work: Callable[[sqlite3.Connection], builtins.list[PinRow]]
+    ) -> builtins.list[Pin]:
         try:
-            row = self._database.write_now(work)
+            found = self._database.write_now(work)
         except (sqlite3.Error, ValueError) as error:
             raise Unavailable(f"the pin store cannot be read: {error}", _MEND) from None
-        known = self._known.get(row.name)
-        if known is not None and (known.owner, known.source) == (row.owner, row.source):
-            known.judgement = compare.standing(row, known.digest)
-        return _pin(row)
+        for row in found:
+            known = self._known.get(row.name)
+            if known is not None and (known.owner, known.source) == (row.owner, row.source):
+                known.judgement = compare.standing(row, known.digest)
+        return [_pin(row) for row in found]
 
     def _looked_at(self, connection: sqlite3.Connection, name: str, digest: str) -> PinRow:
         row = self._one(name, rows.named(connection, name), digest)
@@ -228,6 +277,20 @@ class Pins:
             whose = ", ".join(f"{row.owner}'s {row.source}" for row in fitting)
             raise Conflict(f"more than one tool is named {name!r}: of {whose}", "ask the server")
         return fitting[0]
+
+    def _of(self, source: str, found: builtins.list[PinRow]) -> builtins.list[PinRow]:
+        """The pins of the source of that name: of the one that is there, else of the only one."""
+        if not found:
+            raise NotFound(f"nothing from {source!r} has a pin", "pilotage tools list")
+        here = {known.owner for known in self._known.values() if known.source == source}
+        owners = {row.owner for row in found}
+        owners = owners & here or owners
+        if len(owners) > 1:
+            whose = ", ".join(sorted(owners))
+            raise Conflict(
+                f"more than one source is named {source!r}: of {whose}", "ask the server"
+            )
+        return [row for row in found if row.owner in owners]
 
     def _remember(
         self,
@@ -302,6 +365,12 @@ _MEND = "restore the state folder from a backup, or register its tools anew"
 def _unreadable(seen: list[compare.Seen], error: Exception) -> dict[str, Judgement]:
     why = f"the pin store cannot be read: {error}"
     return {one.tool.name: Judgement(State.QUARANTINED, why) for one in seen}
+
+
+def _held(found: list[PinRow]) -> Held:
+    waiting = compare.held(found)
+    pins, digest = [_pin(row) for row in waiting], compare.digest_of(waiting)
+    return Held(found[0].source, found[0].owner, digest, pins)
 
 
 def _pin(row: PinRow) -> Pin:

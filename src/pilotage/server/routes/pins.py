@@ -11,11 +11,12 @@ from fastapi import Body, FastAPI, Request
 from pilotage.app import App
 from pilotage.server.http import BY
 from pilotage.server.routes.permission import may
-from pilotage.tool.pin import Pin
+from pilotage.tool.pin import Held, Pin
 
 Digest = Annotated[
     str, Body(pattern="^[0-9a-f]{64}$", description="`seen`, of the diff that was looked at")
 ]
+All = Annotated[str, Body(pattern="^[0-9a-f]{64}$", description="`digest`, of what was looked at")]
 Reason = Annotated[str, Body(max_length=1000, description="kept in the audit")]
 
 
@@ -31,6 +32,24 @@ def add(api: FastAPI, app: App) -> None:
     def pins() -> PinList:
         """Every tool of another owner that was seen: what is held back, and why."""
         return PinList(app.others.pins.list())
+
+    @api.get("/api/v2/pins/{server}", tags=["tools"], dependencies=[may(app, "tools:approve")])
+    def held(server: str) -> Held:
+        """All tools from one server (a registration, or an upstream of the settings) that are held
+        back and that nobody has rejected, with the digest by which they are approved together."""
+        return app.others.pins.held(server)
+
+    @api.post(
+        "/api/v2/pins/{server}/approve", tags=["tools"], dependencies=[may(app, "tools:approve")]
+    )
+    async def approve_all(
+        server: str, request: Request, digest: All, reason: Reason = ""
+    ) -> PinList:
+        """All of these at once. 409 where any of them has changed, come or gone meanwhile."""
+        pins, by = app.others.pins, request.scope[BY]
+        found = await to_thread(pins.approve_all, server, digest, by, reason)
+        app.registry.recheck()
+        return PinList(found)
 
     @api.get("/api/v2/tools/{name}/diff", tags=["tools"], dependencies=[may(app, "tools:approve")])
     def diff(name: str) -> Pin:
