@@ -30,8 +30,8 @@ class Lines(logging.Formatter):
         told = self.told(record)
         more = "".join(f" {key}={_word(value)}" for key, value in told.items() if key not in _HEAD)
         line = f"{told['at']} {told['level']} {told['logger']}: {visible(told['message'])}{more}"
-        found = self.error(record)
-        return f"{line}\n{found}" if found else line
+        found = self.error(record).splitlines()
+        return "\n".join((line, *(f"    {visible(one)}" for one in found)))
 
     def told(self, record: logging.LogRecord) -> dict[str, Any]:
         """What both forms say."""

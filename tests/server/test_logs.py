@@ -153,6 +153,14 @@ def test_a_message_begins_no_line_and_obeys_no_terminal() -> None:
     assert "\n" not in lines
     assert "\x1b" not in lines
     assert lines.endswith('warning pilotage.x: a b\\nERROR forged\\x1b[2J path="x y\\\\n"')
+    try:
+        raise ValueError("a\nERROR forged\x1b[2J\x9b2J\u2028ERROR forged")
+    except ValueError:
+        told = Lines(str).format(record("it broke", exc_info=sys.exc_info()))
+    first, *others = told.split("\n")
+    assert first.endswith("it broke")
+    assert "ValueError: a" in told
+    assert all(line.startswith("    ") and line.isprintable() for line in others)
     one = json.loads(Objects(str).format(record("a %s", "b\nc", fields={"status": 3})))
     assert one["message"] == "a b\nc"
     assert one["status"] == 3
