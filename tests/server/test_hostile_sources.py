@@ -76,10 +76,9 @@ async def test_what_is_no_prompt_and_no_resource_takes_no_list_with_it(
     """One bad word in one list of one server, and nobody would see any prompt of the house."""
 
     async def prompts(_: Asked) -> Any:
-        bad = [{"title": 5}, {"icons": 5}, {"arguments": "x"}, {"_meta": 5}]
-        return {
-            "prompts": [{"name": "p"}, *({"name": f"b{n}", **one} for n, one in enumerate(bad))]
-        }
+        bad: Rows = [{"title": 5}, {"icons": 5}, {"arguments": "x"}, {"_meta": 5}]
+        named: Rows = [{"name": f"b{n}", **one} for n, one in enumerate(bad)]
+        return {"prompts": [{"name": "p"}, *named]}
 
     async def resources(_: Asked) -> Any:
         bad: Rows = [{"size": "x"}, {"name": 5}, {"annotations": {"priority": 99}}]
