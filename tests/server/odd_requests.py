@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
-VERSION = "2026-07-28"
+VERSION, HANDSHAKE = "2026-07-28", "2025-11-25"
 PREFIX = "io.modelcontextprotocol/"
 META: dict[str, Any] = {
     PREFIX + "protocolVersion": VERSION,
@@ -296,3 +296,53 @@ def mixed(seed: int, count: int) -> Iterator[Odd]:
                 (b"", b'"', b"{", b"}", b",", b"0", b"\\", b"\xff", b" ", b"null")
             )
         yield Odd(f"{bytes(changed)!r:.200}", body=bytes(changed))
+
+
+def in_session(odd: Odd, id: str) -> Odd:
+    """The same oddity in a session of the handshake eras, where no request has an envelope."""
+    headers = tuple((n, v.replace(VERSION, HANDSHAKE)) for n, v in odd.headers)
+    envelope = json.dumps(META).encode()[1:-1]
+    body = odd.body.replace(envelope + b", ", b"").replace(envelope, b"")
+    return replace(odd, headers=(*headers, ("Mcp-Session-Id", id)), body=body)
+
+
+def sessions(id: str) -> Iterator[Odd]:
+    """What only a session has: its id, versions that were agreed on, tokens for progress."""
+    good = in_session(Odd("plain"), id)
+    head = tuple(pair for pair in good.headers if pair[0] != "Mcp-Session-Id")
+    for other in (
+        "",
+        "x",
+        id.upper(),
+        id + "x",
+        id + " ",
+        " " + id,
+        id + ", " + id,
+        id[:-1],
+        "\u00e9",
+    ):
+        yield replace(good, what=f"session {other!r}", headers=(*head, ("Mcp-Session-Id", other)))
+    yield replace(good, what="no session", headers=head)
+    yield replace(good, what="session twice", headers=(*good.headers, ("Mcp-Session-Id", "x")))
+    head = tuple(pair for pair in good.headers if pair[0] != "MCP-Protocol-Version")
+    yield replace(good, what="no version", headers=head)
+    for version in ("2024-11-05", "2025-03-26", "2025-06-18", HANDSHAKE, VERSION, "2024-11-06", ""):
+        more = ("MCP-Protocol-Version", version)
+        yield replace(good, what=f"version {version}", headers=(*head, more))
+    tokens = (*ANY, 0, 7, "7", 1.0, -0.0, 2**63, '"', "\\", "io.pilotage")
+    for token in tokens:
+        for name, arguments in (
+            ("echo", {"text": "a"}),
+            ("slow", {"seconds": 0.01}),
+            ("fails", {}),
+        ):
+            meta = {"claudecode/toolUseId": "toolu_1", "progressToken": token}
+            body = _json(_params(name=name, arguments=arguments, _meta=meta))
+            yield replace(good, what=f"{name} with token {token!r}", body=body)
+    keys = ("io.modelcontextprotocol/x", "io.pilotage/approval", "io.pilotage/idempotency-key")
+    for key in (*keys, "progress_token", "traceparent", "io"):
+        for value in ("\u00e9", 1, None):  # no key that would make one call of two
+            body = _json(_params(_meta={key: value}))
+            yield replace(good, what=f"_meta.{key} {value!r}", body=body)
+            escaped = body.replace(b"io.", b"i\\u006f.").replace(b"oken", b"\\u006fken")
+            yield replace(good, what=f"_meta.{key} {value!r} escaped", body=escaped)

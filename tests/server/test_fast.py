@@ -14,6 +14,8 @@ from typing import Any
 import pytest
 
 from pilotage.domain.call import Effect, Outcome, Report, ToolCall, ToolResult
+from pilotage.server.fast import Fast
+from pilotage.server.handshake import Handshake
 from pilotage.tool.tool import Tool
 from server import odd_requests
 from server.conftest import House
@@ -121,11 +123,18 @@ async def _read(reader: asyncio.StreamReader) -> Answered:
     headers.pop("x-request-id", None)  # another one for each
     if "mcp-session-id" in headers:
         headers["mcp-session-id"] = "a new one"
+    return Answered(int(first.split()[1]), headers, _shown(body))
+
+
+def _shown(body: bytes) -> Any:
+    """As JSON, if it is JSON; of a stream of events, each."""
     try:
-        shown = json.loads(body)
+        if body.startswith((b"event: ", b": ping")):
+            lines = body.decode().split("\r\n")
+            return [json.loads(one[len("data: ") :]) for one in lines if one.startswith("data: ")]
+        return json.loads(body)
     except ValueError:
-        shown = body
-    return Answered(int(first.split()[1]), headers, shown)
+        return body
 
 
 async def through(house: House, requests: Iterable[Odd], key: str) -> list[Answered]:
@@ -144,10 +153,12 @@ async def recorded(house: House, count: int) -> list[tuple[Any, ...]]:
     return [(c.tool, c.principal, c.via, c.outcome, c.decision, c.rule, c.error) for c in found]
 
 
-async def by_both(house: House, requests: list[Odd], key: str) -> tuple[int, list[str]]:
+async def by_both(
+    house: House, requests: list[Odd], key: str, path: Fast | Handshake | None = None
+) -> tuple[int, list[str]]:
     """How many of these requests the fast path answered, and how the two differ."""
     limit = 2 * len(requests) + 10
-    fast = house.front.fast
+    fast = path or house.front.fast
     before, told = fast.answered, len(await recorded(house, limit))
     ours = await through(house, requests, key)
     answered, rows = fast.answered - before, (await recorded(house, limit))[told:]
@@ -155,7 +166,7 @@ async def by_both(house: House, requests: list[Odd], key: str) -> tuple[int, lis
     try:
         theirs = await through(house, requests, key)
     finally:
-        house.front._mcp = fast
+        house.front._mcp = house.front.fast
     theirs_rows = (await recorded(house, limit))[told + len(rows) :]
     assert fast.answered - before == answered, "the SDK's own path ran in the second pass"
     # A group of the audit has what opens before what has ended, so that the order may differ.

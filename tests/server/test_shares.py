@@ -10,7 +10,7 @@ from typing import Any
 import aiohttp
 import pytest
 
-from pilotage.server import offered, protocol, tasks
+from pilotage.server import offered, sessions, tasks
 from server.conftest import House
 from server.fair_tools import house as fair_house
 from server.run_tools import run_house
@@ -75,7 +75,7 @@ async def test_one_key_has_some_streams_of_news_and_not_all(
 async def test_one_key_has_some_sessions_and_not_all(
     house: House, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(protocol, "SESSIONS_EACH", 3)
+    monkeypatch.setattr(sessions, "EACH", 3)
 
     async def opened(key: str) -> int:
         head = {

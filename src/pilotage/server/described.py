@@ -8,12 +8,13 @@ from typing import Any
 import mcp_types as types
 import msgspec
 
-from pilotage.domain.call import Effect, Kept, ToolResult
+from pilotage.domain.call import Effect, Kept, Outcome, ToolResult
 from pilotage.domain.errors import Busy, NeedsApproval, PilotageError
 from pilotage.server.http import encode, retry_after, usable_key
 from pilotage.tool.answer import answer
 from pilotage.tool.tool import Tool
 
+_SUCCEEDED = Outcome.SUCCEEDED  # looked up at an enum, it is slow
 OWN = "io.pilotage"
 META = "io.pilotage/approval"
 """Where a call names its approval, and an answer the one that is needed."""
@@ -74,6 +75,26 @@ def result(result: ToolResult, promised: bool) -> types.CallToolResult:
     if result.kept is not None:
         made["_meta"] = kept(result.kept)
     return types.CallToolResult.model_validate(made)
+
+
+def plain(result: ToolResult) -> bytes | None:
+    """The members that `result` makes of a success that has nothing to say but its value, as JSON;
+    None for any other end, and for what JSON has no words for."""
+    if result.outcome is not _SUCCEEDED or result.content or result.warnings or result.kept:
+        return None
+    try:
+        content = encode(answer(result))
+        text = encode(content.decode())
+    except (TypeError, ValueError):
+        return None
+    return b"".join(
+        (
+            b'"content":[{"type":"text","text":',
+            text,
+            b'}],"isError":false,"structuredContent":',
+            content,
+        )
+    )
 
 
 def kept(kept: Kept) -> dict[str, Any]:

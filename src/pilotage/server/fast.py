@@ -8,6 +8,7 @@ So is each answer but a plain success: the call has run by then, and the SDK is 
 from __future__ import annotations
 
 import asyncio
+import functools
 from collections.abc import Awaitable, Coroutine, Iterator
 from typing import Any, Literal
 
@@ -18,27 +19,24 @@ from mcp_types import methods
 from prometheus_client.core import CounterMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from pilotage.domain.call import Outcome, Peer, Principal, ToolCall, ToolResult
+from pilotage.domain.call import Peer, Principal, ToolCall, ToolResult
 from pilotage.domain.ids import new_id
-from pilotage.server.described import KEY, META
+from pilotage.server.described import KEY, META, plain
+from pilotage.server.handshake import REMEMBERED, Handshake, acceptable
 from pilotage.server.http import (
     DONE,
-    JSON,
     Head,
     Receive,
     Scope,
     Send,
-    checked_body,
     encode,
-    refuse_announced,
+    read_body,
     replay,
     send_ok,
-    whole_body,
 )
 from pilotage.server.protocol import Protocol
 from pilotage.server.relay import LOG_KEY
 from pilotage.server.watch import Left, Watch
-from pilotage.tool.answer import answer
 from pilotage.tool.eager import resume
 from pilotage.tool.gateway import Gateway
 from pilotage.tool.registry import Entry, Registry
@@ -47,10 +45,8 @@ VERSION = "2026-07-28"
 METHOD: Literal["tools/call"] = "tools/call"
 COMMIT_AFTER = 15.0
 """Seconds after which an answer becomes an event stream, as the SDK has it."""
-REMEMBERED = 256
 TASKS = "io.modelcontextprotocol/tasks"
 _VERSION, _METHOD = VERSION.encode(), METHOD.encode()
-_SUCCEEDED = Outcome.SUCCEEDED
 
 
 class _Params(msgspec.Struct, forbid_unknown_fields=True):
@@ -75,22 +71,15 @@ _request = msgspec.json.Decoder(_Request).decode
 
 
 class Fast:
-    """Stands in front of `protocol` for POST /mcp. `called` counts the calls that it made,
-    `answered` those of them whose answer it worded itself."""
+    """Stands in front of `protocol` for POST /mcp; what is not of this era goes to `handshake`.
+    `called` counts the calls that it made, `answered` those whose answer it worded itself."""
 
     def __init__(
-        self,
-        gateway: Gateway,
-        registry: Registry,
-        protocol: Protocol,
-        commit_after: float = COMMIT_AFTER,
+        self, gateway: Gateway, registry: Registry, protocol: Protocol, handshake: Handshake
     ) -> None:
         self._gateway, self._registry, self._protocol = gateway, registry, protocol
-        self._commit_after = commit_after
-        stamp = encode(protocol.stamp)
-        self._middle = b'}],"isError":false,"resultType":"complete","structuredContent":'
-        self._end = b',"_meta":' + stamp + b"}}"
-        self._headers: set[tuple[bytes | None, bytes | None]] = set()
+        self._handshake, self._commit_after = handshake, COMMIT_AFTER
+        self._end = b',"resultType":"complete","_meta":' + encode(protocol.stamp) + b"}}"
         self._metas: set[bytes] = set()
         self._peers: dict[bytes, Peer] = {}
         self._names: dict[str, tuple[Entry, bytes | None]] = {}
@@ -101,13 +90,10 @@ class Fast:
     ) -> None:
         """Answer one request of `by`, whose address was checked."""
         if not self.wants(scope, head):
-            await self._protocol.serve(scope, head, by, receive, send)
+            await self._handshake.serve(scope, head, by, receive, send)
             return
-        refuse_announced(head)
-        message = await receive()
-        simple = message["type"] == "http.request" and not message.get("more_body")
-        body = message.get("body", b"") if simple else await whole_body(message, receive)
-        asked = self.read(head, checked_body(body))
+        body = await read_body(head, receive)
+        asked = self.read(head, body)
         if asked is None:
             await self._protocol.serve(scope, head, by, replay(body, receive), send)
             return
@@ -150,24 +136,8 @@ class Fast:
             and head.get(b"mcp-protocol-version") == _VERSION
             and scope["method"] == "POST"
             and len(head) == len(scope["headers"])
-            and (
-                (head.get(b"accept"), head.get(b"content-type")) in self._headers
-                or self._good_headers(head.get(b"accept"), head.get(b"content-type"))
-            )
+            and _acceptable(head.get(b"accept"), head.get(b"content-type"))
         )
-
-    def _good_headers(self, accept: bytes | None, kind: bytes | None) -> bool:
-        """Both are as the SDK wants them. Few are ever seen, so that they are remembered."""
-        if accept is None or kind is None or not kind.lower().startswith(JSON):
-            return False
-        ranges = {one.strip().split(b";")[0].strip().lower() for one in accept.split(b",")}
-        if b"*/*" not in ranges and not (
-            ranges & {JSON, b"application/*"} and ranges & {b"text/event-stream", b"text/*"}
-        ):
-            return False
-        if len(self._headers) < REMEMBERED:
-            self._headers.add((accept, kind))
-        return True
 
     def read(self, head: Head, body: bytes) -> Asked | None:
         """What the body asks for; None where the SDK must look at it."""
@@ -250,32 +220,18 @@ class Fast:
     def success(self, id: int | str, done: ToolResult | Exception) -> bytes | None:
         """The answer of a call that succeeded and has nothing to say but its value, or the result
         that another server sent, as it came; else None."""
-        if not isinstance(done, ToolResult) or done.kept is not None:
+        if not isinstance(done, ToolResult):
             return None
         if done.wire is not None:
-            if not done.wire.startswith(b'"result":'):
+            if done.kept is not None or not done.wire.startswith(b'"result":'):
                 return None
             self.answered += 1
             return b"".join((b'{"jsonrpc":"2.0","id":', encode(id), b",", done.wire, b"}"))
-        if done.outcome is not _SUCCEEDED or done.content or done.warnings:
-            return None
-        try:
-            content = encode(answer(done))
-            text = encode(content.decode())
-        except (TypeError, ValueError):
+        said = plain(done)
+        if said is None:
             return None
         self.answered += 1
-        return b"".join(
-            (
-                b'{"jsonrpc":"2.0","id":',
-                encode(id),
-                b',"result":{"content":[{"type":"text","text":',
-                text,
-                self._middle,
-                content,
-                self._end,
-            )
-        )
+        return b"".join((b'{"jsonrpc":"2.0","id":', encode(id), b',"result":{', said, self._end))
 
     async def _waited(
         self, waiting: _Waiting, call: Awaitable[ToolResult]
@@ -310,6 +266,9 @@ class Fast:
         return b"".join(parts)
 
 
+_acceptable = functools.lru_cache(REMEMBERED)(acceptable)  # few are ever seen
+
+
 class _Waiting(Watch):
     """A client of MCP that waits: like the SDK, its answer becomes an event stream when it takes
     long, so that whoever is between us does not hang up."""
@@ -323,23 +282,24 @@ class _Waiting(Watch):
         await self._write(b"event: message\r\ndata: " + line + b"\r\n\r\n", more=False)
 
 
-class FastCalls(Collector):
-    """How many calls took the fast path, for Prometheus."""
+async def _never() -> Any:
+    """The end of a connection that somebody else watches."""
+    await asyncio.get_running_loop().create_future()
 
-    def __init__(self, fast: Fast) -> None:
-        self._fast = fast
+
+class FastCalls(Collector):
+    """How many calls went past the SDK, for Prometheus."""
+
+    def __init__(self, fast: Fast, handshake: Handshake) -> None:
+        self._paths = {"modern": fast, "handshake": handshake}
 
     def collect(self) -> Iterator[Metric]:
         made = CounterMetricFamily(
             "pilotage_mcp_fast_calls",
-            "MCP calls that did not go through the SDK, by who worded the answer",
-            labels=("worded",),
+            "MCP calls that did not go through the SDK, by era and by who worded the answer",
+            labels=("era", "worded"),
         )
-        made.add_metric(("fast",), self._fast.answered)
-        made.add_metric(("sdk",), self._fast.called - self._fast.answered)
+        for era, path in self._paths.items():
+            made.add_metric((era, "fast"), path.answered)
+            made.add_metric((era, "sdk"), path.called - path.answered)
         yield made
-
-
-async def _never() -> Any:
-    """The end of a connection that somebody else watches."""
-    await asyncio.get_running_loop().create_future()

@@ -15,6 +15,7 @@ from pilotage.server.asked import NAME, REQUEST, Asked
 from pilotage.server.calls import PREFIX, Calls
 from pilotage.server.fast import Fast, FastCalls
 from pilotage.server.gauges import Gauges
+from pilotage.server.handshake import Handshake
 from pilotage.server.http import (
     BY,
     HEAD,
@@ -54,13 +55,14 @@ class Front:
         self._runs, self._leave = app.runs, app.leave
         self._calls = Calls(app.gateway, app.approvals)
         self._protocol = Protocol(app, local)
-        self.fast = Fast(app.gateway, app.registry, self._protocol)
+        self.handshake = Handshake(app.gateway, app.registry, self._protocol)
+        self.fast = Fast(app.gateway, app.registry, self._protocol, self.handshake)
         self._traced = app.tracing is not None
-        self._mcp = self._protocol if self._traced else self.fast  # the fast path knows no traces
+        self._mcp = self._protocol if self._traced else self.fast  # which knows no traces
         self._logged = logging.getLogger("pilotage.access").isEnabledFor(logging.DEBUG)
         self._management = management.make(app, self.metrics, lambda: self.stopping)
         self.metrics.add(Gauges(app, self._streams))
-        self.metrics.add(FastCalls(self.fast))
+        self.metrics.add(FastCalls(self.fast, self.handshake))
         self._end = asyncio.Event()
         self._ended = asyncio.Event()
 

@@ -96,7 +96,10 @@ def read_head(scope: Scope) -> Head:
 async def read_body(head: Head, receive: Receive) -> bytes:
     """The whole body, refused as soon as it is over the limit."""
     refuse_announced(head)
-    return checked_body(await whole_body(await receive(), receive))
+    message = await receive()
+    if message["type"] == "http.request" and not message.get("more_body"):
+        return checked_body(message.get("body", b""))
+    return checked_body(await whole_body(message, receive))
 
 
 def refuse_announced(head: Head) -> None:
@@ -220,10 +223,16 @@ def ok(length: int) -> Message:
 
 
 async def send_ok(send: Send, content: bytes) -> None:
-    """An answer of JSON, in one step where `send` belongs to a connection that can."""
+    """An answer of JSON."""
+    await send_whole(send, ok(len(content)), content)
+
+
+async def send_whole(send: Send, start: Message, content: bytes) -> None:
+    """An answer whose start is 200 and has RAW, in one step where `send` belongs to a connection
+    that can."""
     at_once = getattr(getattr(send, "__self__", None), "at_once", None)
-    if at_once is None or not at_once(content):
-        await send(ok(len(content)))
+    if at_once is None or not at_once(start[RAW], content):
+        await send(start)
         await send({"type": "http.response.body", "body": content})
 
 

@@ -16,7 +16,7 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE, RequestResponseCy
 
 from pilotage.server.calls import PREFIX
 from pilotage.server.connection import Connection
-from pilotage.server.http import HEAD, MCP, RAW, ok
+from pilotage.server.http import HEAD, MCP
 
 REMEMBERED = 500
 HEAD_LIMIT = 4_096
@@ -222,8 +222,8 @@ class _Cycle(RequestResponseCycle):
         body, self._given = self._given, None
         return {"type": "http.request", "body": body, "more_body": False}
 
-    def at_once(self, content: bytes) -> bool:
-        """Answer 200 with this JSON in one write; False where that takes more than a write."""
+    def at_once(self, head: bytes, content: bytes) -> bool:
+        """Answer 200 in one write, `head` as RAW has it; False where that takes more than one."""
         if (
             self.response_started
             or self.disconnected
@@ -231,8 +231,8 @@ class _Cycle(RequestResponseCycle):
             or not self.keep_alive
         ):
             return False
-        head = self._connection.default_headers()
-        self.transport.write(b"%b%b%b%b" % (OK, head, ok(len(content))[RAW], content))
+        mine = self._connection.default_headers()
+        self.transport.write(b"%b%b%b%b" % (OK, mine, head, content))
         self.response_started = self.response_complete = True
         self.message_event.set()
         self.on_response()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -20,27 +21,26 @@ from mcp.server.models import InitializationOptions
 from mcp.server.stdio import stdio_server
 from mcp.server.streamable_http_manager import StreamableHTTPSessionManager
 from mcp.server.subscriptions import InMemorySubscriptionBus
-from mcp_types.version import MODERN_PROTOCOL_VERSIONS
 from msgspec.structs import replace
 
 from pilotage import __version__
 from pilotage.app import App
 from pilotage.domain import trace
 from pilotage.domain.call import Answer, Principal, Report, ToolCall, ToolResult, silent
-from pilotage.domain.errors import Busy, NeedsApproval, NotFound, PilotageError
+from pilotage.domain.errors import NeedsApproval, NotFound, PilotageError
 from pilotage.domain.ids import new_id
 from pilotage.server import consent, described, offered, parked, relay, search
 from pilotage.server.asked import REQUEST
-from pilotage.server.http import BY, DONE, Head, Receive, Scope, Send, read_body, replay
+from pilotage.server.http import BY, DONE, MCP, Head, Receive, Scope, Send, read_body, replay
 from pilotage.server.own import Own
+from pilotage.server.sessions import ID, Sessions
 from pilotage.server.tasks import Tasks
 from pilotage.tool.tool import Tool
 from pilotage.upstream.connection import News
 
 logger = logging.getLogger(__name__)
 TELL_SECONDS = 5.0
-SESSIONS_EACH = 1_000
-"""Sessions of one principal, of the SDK's 10 000 in all."""
+IDLE_LOOK = 60.0
 Context = ServerRequestContext[Any, Any]
 
 
@@ -97,7 +97,8 @@ class Protocol:
             "notifications/initialized", types.NotificationParams, self._greet
         )
         # Answers are event streams where they must be: progress and cancelling need them.
-        self._http = StreamableHTTPSessionManager(self._server)
+        self._http = StreamableHTTPSessionManager(self._server, session_idle_timeout=None)
+        self.sessions = Sessions()
 
     @property
     def stamp(self) -> dict[str, Any]:
@@ -119,30 +120,41 @@ class Protocol:
         # White space around a value is no part of it (RFC 9110, 5.5); the SDK compares values.
         scope["headers"] = [(name, value.strip(b" \t")) for name, value in scope["headers"]]
         scope["user"] = self._user(by)
+        body = b""
         if scope["method"] == "POST":
-            self._check_sessions(head, by)
             body = await read_body(head, receive)
             receive = replay(body, receive)
-        await self._http.asgi_app(scope, receive, send)
+        with self.sessions.passing(scope, head, by, body, send) as send:
+            await self._http.asgi_app(scope, receive, send)
 
-    def _check_sessions(self, head: Head, by: Principal) -> None:
-        """Who opens one of the handshake eras' has few of them: they are for all. The SDK has no
-        public way to count them."""
-        modern = head.get(b"mcp-protocol-version", b"").decode("latin-1")
-        if b"mcp-session-id" in head or modern in MODERN_PROTOCOL_VERSIONS:
-            return
-        owners = self._http._session_owners.values()
-        if sum(owner["client_id"] == by.name for owner in owners) >= SESSIONS_EACH:
-            raise Busy(f"{by.name} has {SESSIONS_EACH} sessions open already", "end one of them")
+    async def end_idle(self, now: float) -> None:
+        """End the sessions that nobody has used for long, as their clients would."""
+        for session in self.sessions.idle(now):
+            scope = {
+                "type": "http",
+                "method": "DELETE",
+                "path": MCP,
+                "query_string": b"",
+                "headers": [(ID, session.id)],
+                "user": self._users[session.owner],
+            }
+            await self._http.asgi_app(scope, replay(b"", _nothing), _nothing)
+
+    async def _look(self) -> None:
+        while True:
+            await asyncio.sleep(IDLE_LOOK)
+            await self.end_idle(time.monotonic())
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
         """Serve sessions and tell changes of the registry while this is open."""
         self._hear_changes()
         async with self._app.following(), self._http.run():
+            looking = asyncio.create_task(self._look())
             try:
                 yield
             finally:
+                looking.cancel()
                 self._listen.close()
                 await self.stop()
                 self._long.close()
@@ -157,6 +169,7 @@ class Protocol:
         """Cancel the calls that run, and wait until they have cleaned up."""
         for task in self._tasks:
             task.cancel()
+        await self.sessions.stop()
         await self.parking.stop()
         await self._long.stop()
         if self._tasks:
@@ -309,7 +322,9 @@ class Protocol:
         way to its connection."""
         connection = context.session._connection
         self._connections.add(connection)
+        self.sessions.met(connection.session_id)
         connection.exit_stack.callback(self._connections.discard, connection)
+        connection.exit_stack.callback(self.sessions.lost, connection.session_id)
 
     def _changed(self) -> None:
         """Many changes at once are told as one."""
@@ -346,6 +361,10 @@ class Protocol:
                 logger.warning("a client did not take news of %s", news.what)
 
         await asyncio.gather(*map(tell, tuple(self._connections)))
+
+
+async def _nothing(*_: Any) -> Any:
+    """Nobody is at the other end."""
 
 
 def _ended(done: ToolResult | Exception) -> ToolResult:
