@@ -50,10 +50,11 @@ class There:
             "MCP_API_KEY": secret or self.secret,
         }
 
-    def run(self, *words: str, secret: str = "") -> subprocess.CompletedProcess[str]:
+    def run(self, *words: str, secret: str = "", **env: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
             [sys.executable, "-m", "pilotage.cli.main", *words], cwd=self.away,
-            env=self.env(secret), capture_output=True, text=True, timeout=120, check=False,
+            env={**self.env(secret), **env}, capture_output=True, text=True, timeout=120,
+            check=False,
         )  # fmt: skip
 
     def begin(self, *words: str) -> subprocess.Popen[str]:
@@ -116,6 +117,18 @@ def test_a_failure_a_bad_file_and_a_run_that_is_not_there(there: There) -> None:
     assert "there is no tool 'nowhere' here" in nowhere.stderr
     assert there.run("runs", "show", "0" * 26).returncode == 2
     assert there.run("run", "p.yaml", "--root", "/").returncode == 2
+
+
+def test_a_wrong_address_and_a_missing_key_are_said_plainly(there: There) -> None:
+    here = f"127.0.0.1:{there.port}"
+    assert there.run("tools", "list", MCP_SERVER_URL=f"http://{here}/mcp").returncode == 0
+    for env, exit_code, said in (
+        ({"MCP_API_KEY": ""}, 2, "hint:  set MCP_API_KEY"),
+        ({"MCP_SERVER_URL": f"https://{here}"}, 3, "it does not speak TLS"),
+        ({"MCP_SERVER_URL": "http://127.0.0.1:1"}, 3, "cannot be used: Connection refused\n"),
+    ):
+        done = there.run("tools", "list", **env)
+        assert (done.returncode, said in done.stderr) == (exit_code, True), done.stderr
 
 
 def test_the_same_key_is_the_same_run(there: There) -> None:

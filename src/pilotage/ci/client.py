@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import ssl
 from collections.abc import AsyncIterator, Mapping
 from types import TracebackType
@@ -45,10 +46,11 @@ class Unlinted(BadInput):
 
 
 class Client:
-    """The server that `mcp.serverUrl` names, with `mcp.apiKey`. Use it as a context manager."""
+    """The server that `mcp.serverUrl` names (the address of its MCP does as well), with
+    `mcp.apiKey`. Use it as a context manager."""
 
     def __init__(self, settings: Settings) -> None:
-        self.url = settings.text("mcp.serverUrl").rstrip("/")
+        self.url = settings.text("mcp.serverUrl").rstrip("/").removesuffix("/mcp")
         if not self.url.startswith(("http://", "https://")):
             raise BadInput(f"mcp.serverUrl is {self.url!r}", "it starts with https:// or http://")
         self._key = settings.text("mcp.apiKey")
@@ -168,10 +170,11 @@ class Client:
             return body
         raise self._error(answer.status, body)
 
-    @staticmethod
-    def _error(status: int, body: Mapping[str, Any]) -> PilotageError:
+    def _error(self, status: int, body: Mapping[str, Any]) -> PilotageError:
         """The same error that it was there."""
         what, hint = str(body.get("error", f"status {status}")), str(body.get("hint", ""))
+        if status == Unauthenticated.status and not self._key:
+            hint = "set MCP_API_KEY, or mcp.apiKey in the settings file"
         if status == 422 and isinstance(body.get("problems"), list):
             return Unlinted(what, hint, body["problems"])
         if isinstance(body.get("approval"), dict):
@@ -204,9 +207,14 @@ class _Request:
 
     def _unreachable(self, error: Exception) -> Unavailable:
         hint = "is it running? see mcp.serverUrl"
+        what = str(error) or type(error).__name__
         if isinstance(error, aiohttp.ClientSSLError):
             hint = "pilotage trusts the local authority in its state folder; see mcp.verifySSL"
-        what = str(error) or type(error).__name__
+            if "WRONG_VERSION_NUMBER" in what:
+                what, hint = "it does not speak TLS", "http:// instead of https://?"
+        elif isinstance(error, aiohttp.ClientConnectorError):
+            number = error.os_error.errno or 0  # its text is asyncio's, with the address once more
+            what = os.strerror(number) if number > 0 else error.os_error.strerror or what
         return Unavailable(f"{self._url} cannot be used: {what}", hint)
 
 

@@ -128,7 +128,7 @@ class Egress:
         if url.scheme != "https" and not self._named(host, port, address):
             raise Denied(
                 f"{url.scheme}://{host} would cross the network readable by all",
-                "use https, or name the host in the setting egress.allow",
+                "use https, or name the host in the server's setting egress.allow",
             )
         if len(self._good) < REMEMBERED:
             self._good.add(origin)
@@ -145,9 +145,11 @@ class Egress:
         for network, why, never in _CLOSED:
             if address.version == network.version and address in network and (never or not named):
                 what = text if text == host else f"{host} ({text})"
+                opens = text if never else host
+                opens = f"[{opens}]:{port}" if ":" in opens else f"{opens}:{port}"
                 raise Denied(
                     f"{what} may not be called: {why}",
-                    "an administrator opens it with the setting egress.allow",
+                    f"an administrator opens it by {opens} in the server's setting egress.allow",
                 )
         return address
 
