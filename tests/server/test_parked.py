@@ -363,6 +363,20 @@ async def test_a_server_that_asks_without_an_end_is_refused(
         assert "asked back 2 times" in words(got)
 
 
+async def test_a_question_is_no_flood(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(parked, "QUESTION_BYTES", 1_000)
+    async with site.client() as client:
+        await question(client)
+        assert "at most 1000 bytes" in words(await call(client, "x" * 1_000))
+
+
+async def test_what_hides_in_a_question_is_taken_out(site: Site) -> None:
+    async with site.client() as client:
+        asked = await question(client, "who\u200b\u202eis?")
+        (one,) = (asked.input_requests or {}).values()
+        assert one.model_dump()["params"]["message"] == "whois?"
+
+
 async def test_a_server_that_ends_meanwhile_is_said_so(site: Site) -> None:
     async with site.client() as client:
         asked = await question(client)

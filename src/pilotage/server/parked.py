@@ -45,6 +45,7 @@ EACH, MOST = 16, 128
 """Calls of one principal, and of all, that wait for an answer at a time."""
 QUESTIONS = 10
 """How often a server may ask within one call."""
+QUESTION_BYTES = 1 << 20
 KEPT_SECONDS = 600.0
 """How long it is known how a call ended that nobody came back for, or that a state was used."""
 KEPT_BYTES = 64 << 10
@@ -104,6 +105,8 @@ class Parked:
             raise Conflict("this client opens no URLs")
         if self.number >= QUESTIONS:
             raise Conflict(f"{self.call.tool} asked back {QUESTIONS} times")
+        if len(encode(params)) > QUESTION_BYTES:
+            raise Conflict(f"a question has at most {QUESTION_BYTES} bytes")
         self.number += 1
         id = f"{method.partition('/')[0]}-{self.number}"
         answer: asyncio.Future[Mapping[str, Any]] = asyncio.get_running_loop().create_future()
