@@ -97,6 +97,12 @@ class Pins:
         """A piece of the transaction that ends a registration; the next one is a new one."""
         return lambda connection: rows.forget(connection, owner, source)
 
+    def leave(self, owner: str, source: str) -> None:
+        """These tools are not offered any more: their names are free for others."""
+        gone = [n for n, k in self._known.items() if (k.owner, k.source) == (owner, source)]
+        for name in gone:
+            del self._known[name]
+
     async def judge(self, owner: str, source: str, tools: Iterable[Tool]) -> dict[str, Judgement]:
         """What each of the tools that `source` has now may be: by name, for `Registry.put`.
 
@@ -300,9 +306,7 @@ class Pins:
         judged: dict[str, Judgement],
     ) -> dict[str, Judgement]:
         """Keep what was decided for `guard`. A tool that is gone is forgotten here, not its pin."""
-        gone = [n for n, k in self._known.items() if (k.owner, k.source) == (owner, source)]
-        for name in gone:
-            del self._known[name]
+        self.leave(owner, source)
         for one in seen:
             name = one.tool.name
             other = self._known.get(name)

@@ -303,6 +303,7 @@ class Registrations:
         if slot is not None:
             slot.unbind()
             slot.clear()
+            self._pins.leave(slot.one.holder, name)
 
 
 def _check_text(definition: Mapping[str, object]) -> None:
