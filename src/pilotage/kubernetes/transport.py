@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import socket
 import ssl
+import weakref
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
@@ -27,6 +29,13 @@ KEPT_SECONDS = 75.0
 """An idle connection is kept this long: less than the 90 s of common load balancers."""
 DEAD_SECONDS = 30
 """A peer that acknowledges nothing this long is gone: else a watch on it would wait for hours."""
+_DEAD = (
+    ("TCP_KEEPIDLE", DEAD_SECONDS // 2),
+    ("TCP_KEEPINTVL", DEAD_SECONDS // 6),
+    ("TCP_KEEPCNT", 3),
+    ("TCP_USER_TIMEOUT", DEAD_SECONDS * 1000),
+)
+TURNS = 20
 
 Told = Callable[[str, str], None]
 """Hears the method and the code of each answer; "<error>" where there was none."""
@@ -43,12 +52,22 @@ class Transport:
         self._session: aiohttp.ClientSession | None = None
         self._tls: ssl.SSLContext | None = None
         self._shown: Certificate | None = None
+        self._sockets: weakref.WeakSet[socket.socket] = weakref.WeakSet()
 
     async def close(self) -> None:
-        """Close every connection; the next request opens anew."""
-        if self._session is not None:
-            await self._session.close()
-            self._session = None
+        """End every connection, also those on which a server keeps us waiting: nothing of ours is
+        on its way after this. The next request opens anew."""
+        if self._session is None:
+            return
+        await self._session.close()
+        self._session = None
+        for each in self._sockets:
+            with contextlib.suppress(OSError):
+                each.shutdown(socket.SHUT_RDWR)
+        for _ in range(TURNS):  # the event loop hears of it and frees them
+            if all(each.fileno() < 0 for each in self._sockets):
+                break
+            await asyncio.sleep(0)
 
     async def ask(
         self, method: str, path: str, *, seconds: float = ANSWER_SECONDS, **more: Any
@@ -101,8 +120,8 @@ class Transport:
         for tried in range(AGAIN + STALE + 2):
             try:
                 answer = await self._once(method, path, sent)
-            except (aiohttp.ServerDisconnectedError, aiohttp.ClientOSError) as error:
-                refused = isinstance(error, aiohttp.ClientConnectorError)
+            except (aiohttp.ServerDisconnectedError, aiohttp.ClientOSError) as broken:
+                refused = isinstance(broken, aiohttp.ClientConnectorError)
                 if refused or cut >= STALE or method != "GET":
                     raise
                 cut += 1
@@ -162,7 +181,7 @@ class Transport:
             self._tls = self.cluster.trust.context(self._shown)
         session = aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(
-                ssl=self._tls, limit=0, keepalive_timeout=KEPT_SECONDS, socket_factory=_socket
+                ssl=self._tls, limit=0, keepalive_timeout=KEPT_SECONDS, socket_factory=self._socket
             ),
             cookie_jar=aiohttp.DummyCookieJar(),
             headers={"User-Agent": f"pilotage/{__version__}"},
@@ -171,6 +190,17 @@ class Transport:
         )
         session._retry_connection = False  # it would send a DELETE that broke off once more
         return session
+
+    def _socket(self, info: Any) -> socket.socket:
+        """A socket that finds out when its peer is gone."""
+        family, kind, protocol, *_ = info
+        made = socket.socket(family, kind, protocol)
+        made.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        for name, value in _DEAD:
+            if hasattr(socket, name):
+                made.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)
+        self._sockets.add(made)
+        return made
 
     def _asked(self, method: str, path: str) -> str:
         return f"{self.cluster.name}: {method} {path}"
@@ -203,19 +233,3 @@ def _left(answer: aiohttp.ClientResponse) -> None:
 def _shed(error: ApiError) -> bool:
     """Refused before anything was done, with the request to come again."""
     return error.status in (429, 503) and error.retry_after is not None
-
-
-def _socket(info: Any) -> socket.socket:
-    """A socket that finds out when its peer is gone."""
-    family, kind, protocol, *_ = info
-    made = socket.socket(family, kind, protocol)
-    made.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-    for name, value in (
-        ("TCP_KEEPIDLE", DEAD_SECONDS // 2),
-        ("TCP_KEEPINTVL", DEAD_SECONDS // 6),
-        ("TCP_KEEPCNT", 3),
-        ("TCP_USER_TIMEOUT", DEAD_SECONDS * 1000),
-    ):
-        if hasattr(socket, name):
-            made.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)
-    return made
