@@ -48,9 +48,18 @@ def below(parser: argparse.ArgumentParser) -> list[argparse.ArgumentParser]:
     return []
 
 
+SETTINGS_FILE = """\
+Flags count before the environment, and that before the file: `config.yaml` in the state folder,
+unless `--settings` names another. The state folder is `$PILOTAGE_HOME`, where that is not set
+`~/.local/state/pilotage` (`$XDG_STATE_HOME/pilotage`). Keys may be nested
+(`mcp: {log: {level: debug}}`) or dotted. Only in the file: [`upstreams`](../guides/federate.md),
+the MCP servers that are there from the start.
+"""
+
+
 def settings() -> str:
     """The table of settings."""
-    rows = [NOTE, "# Settings\n", "File < environment < flags.\n"]
+    rows = [NOTE, "# Settings\n", SETTINGS_FILE]
     rows += ["| key | environment | default | meaning |", "|---|---|---|---|"]
     for one in SETTINGS:
         bounds = f" ({one.low} to {one.high})" if one.high is not None else ""

@@ -6,6 +6,7 @@ nested (`mcp: {pipeline: {timeout: 60}}`) or dotted. Nothing is ever read from t
 
 from __future__ import annotations
 
+import difflib
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -250,9 +251,10 @@ def read(
         del flat[key]
     unknown = sorted(set(flat) - set(_BY_KEY))
     if unknown:
-        raise BadInput(
-            f"unknown setting {unknown[0]!r} in the settings file", "known: " + ", ".join(_BY_KEY)
-        )
+        close = difflib.get_close_matches(unknown[0], _BY_KEY, 1)
+        where = file or home / "config.yaml"
+        hint = f"did you mean {close[0]}?" if close else f"known: {', '.join(_BY_KEY)}"
+        raise BadInput(f"unknown setting {unknown[0]!r} in {where}", hint)
     values: dict[str, str | int | bool] = {s.key: s.default for s in SETTINGS}
     for setting in SETTINGS:
         given: list[tuple[Any, str]] = []

@@ -96,7 +96,7 @@ class Connection:
         where too many wait. Whoever waits gives up by cancelling, as the gateway does after the
         tool's timeout; when that took as long, the server is asked whether it is there at all."""
         if self.breaker.why or self._link is None:
-            raise Unavailable(f"{self.who} is down: {self.breaker.why or 'not reached yet'}")
+            raise Unavailable(self._said_down(self.breaker.why or "not reached yet"))
         if self._slots.locked() and self._waiting >= self.upstream.parallel:
             raise Busy(f"{self.who} has {self.upstream.parallel} calls, and as many wait")
         began = time.monotonic()
@@ -200,9 +200,13 @@ class Connection:
             await self._let_go()
 
     def _is_down(self, why: str) -> None:
-        logger.warning("%s is down: %s", self.who, why)
+        logger.warning("%s", self._said_down(why))
         self.breaker.open(why)
         self._down(self, why)
+
+    def _said_down(self, why: str) -> str:
+        """With the name of the upstream once, which most reasons begin with."""
+        return f"{self.who} is down: {why.removeprefix(self.who).lstrip(': ')}"
 
     async def _connect(self) -> None:
         try:

@@ -207,9 +207,10 @@ def _header(name: str, value: Any) -> Header:
         _check_text(name, value)
         refuse_literal(f"the header {name}", value)
         if names_secret(name) or _SECRET_HEADER.search(name):
+            prefix = ', "prefix": "Bearer "' if name.lower() == "authorization" else ""
             raise BadInput(
                 f"the header {name} is a secret by its name, and stands there readable",
-                f'"{name}": {{"secret": "NAME", "prefix": "Bearer "}}',
+                f'"{name}": {{"secret": "NAME"{prefix}}}, kept by `pilotage secrets set NAME --host HOST`',
             )
         return value
     try:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import os
 import socket
 import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
@@ -198,4 +199,7 @@ async def _system(host: str, port: int) -> list[str]:
 
 def _unreachable(where: str, error: Exception) -> Unavailable:
     what = str(error) or type(error).__name__
+    number = getattr(error, "errno", None) or 0
+    if number > 0 and "Connect call failed" in what:  # asyncio's words, with the address once more
+        what = os.strerror(number)
     return Unavailable(f"{where} cannot be reached: {what}", "is it running?")
