@@ -1,16 +1,17 @@
-# Six verbs, the same here and in CI.  make demo | test | check | bench | docs | clean
+# The verbs, the same here and in CI.  make demo | test | check | bench | cluster | docs | clean
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
 PYTHON ?= python3
 RUN := .venv/bin/python
 
 help:  ## Show the verbs
-	@awk -F':.*## ' '/^[a-z]+:.*## / {printf "  make %-6s %s\n", $$1, $$2}' Makefile
+	@awk -F':.*## ' '/^[a-z]+:.*## / {printf "  make %-7s %s\n", $$1, $$2}' Makefile
 
 demo: .venv/ready  ## A vulnerable application meets the gate, then its repaired copy
 	@$(RUN) examples/01-first-gate/demo.py
 
-test: .venv/ready  ## All tests, unit to journeys, with the real scanners
+test: .venv/ready  ## All tests, unit to journeys, with the real scanners and a real Kubernetes
+	@$(RUN) -m cluster.build || true
 	@$(RUN) -m pytest
 
 check: .venv/ready  ## Style, types, layers, sizes, generated documents
@@ -23,6 +24,9 @@ check: .venv/ready  ## Style, types, layers, sizes, generated documents
 
 bench: .venv/ready  ## Measure speed and memory against named baselines
 	@for part in start pipeline calls federation memory scan screening; do $(RUN) -m bench.$$part || exit; done
+
+cluster: .venv/ready  ## A real Kubernetes on this machine until Ctrl-C (without a node: NODE=no)
+	@$(RUN) -m cluster $(if $(filter no,$(NODE)),--no-node)
 
 docs: .venv/ready  ## Write the generated documents anew
 	@$(RUN) checks/documents.py
@@ -41,4 +45,4 @@ clean:  ## Remove what the verbs made in this folder
 	@.uv/bin/uv sync --quiet --frozen --python $(PYTHON)
 	@touch $@
 
-.PHONY: help demo test check bench docs clean
+.PHONY: help demo test check bench cluster docs clean

@@ -18,8 +18,6 @@ TRY = """\
   kubectl --context=mcp-operator auth can-i --list     what the operator's account may do"""
 TRY_PODS = """\
   kubectl create deployment web --image=localhost/web:1 --replicas=2 --port=8080
-  kubectl patch deployment web --type=json -p '[{"op": "add", "path":
-    "/spec/template/spec/containers/0/imagePullPolicy", "value": "Never"}]'
   kubectl expose deployment web --port=80 --target-port=8080
   curl $(kubectl get service web -o jsonpath={.spec.clusterIP})"""
 
@@ -34,7 +32,8 @@ def main() -> int:
     )
     parser.add_argument("--no-node", action="store_true", help="the control plane alone: no root")
     node = not parser.parse_args().no_node
-    signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
+    for ends in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(ends, signal.default_int_handler)  # also where a script set it to be ignored
     with tempfile.TemporaryDirectory() as meeting:
         try:
             began = time.monotonic()
