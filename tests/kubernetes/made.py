@@ -24,3 +24,38 @@ async def fill(client: Client, namespace: str, names: list[str]) -> None:
             await client.create(CONFIG_MAP, config_map(namespace, name))
 
     await asyncio.gather(*(one(name) for name in names))
+
+
+def widget(namespace: str, name: str, size: int = 1) -> Object:
+    """One of `widgets`."""
+    return {"metadata": {"name": name, "namespace": namespace}, "spec": {"size": size}}
+
+
+def widgets() -> Object:
+    """A resource whose conditions are a list-map: each manager owns those that it writes."""
+    told = {"type": {"type": "string"}, "status": {"type": "string"}}
+    conditions = {
+        "type": "array",
+        "items": {"type": "object", "required": ["type"], "properties": told},
+        "x-kubernetes-list-type": "map",
+        "x-kubernetes-list-map-keys": ["type"],
+    }
+    size = {"type": "integer", "minimum": 0}
+    schema = {
+        "type": "object",
+        "properties": {
+            "spec": {"type": "object", "properties": {"size": size}},
+            "status": {"type": "object", "properties": {"conditions": conditions}},
+        },
+    }
+    version = {"name": "v1", "served": True, "storage": True, "subresources": {"status": {}}}
+    names = {"kind": "Widget", "plural": "widgets", "singular": "widget", "shortNames": ["wdg"]}
+    return {
+        "metadata": {"name": "widgets.tests.example.com"},
+        "spec": {
+            "group": "tests.example.com",
+            "scope": "Namespaced",
+            "names": names,
+            "versions": [{**version, "schema": {"openAPIV3Schema": schema}}],
+        },
+    }

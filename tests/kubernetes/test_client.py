@@ -10,6 +10,8 @@ import pytest
 from cluster.access import Access
 from cluster.handle import Cluster as Running
 
+from kubernetes import made
+from kubernetes.made import config_map, fill
 from pilotage.domain.errors import BadInput
 from pilotage.kubernetes import kubeconfig
 from pilotage.kubernetes.client import Client
@@ -36,22 +38,6 @@ MANY = 620
 WIDGET = Kind("tests.example.com", "v1", "Widget", "widgets")
 
 
-def config_map(namespace: str, name: str, **data: str) -> Object:
-    meta = {"name": name, "namespace": namespace}
-    return {"apiVersion": "v1", "kind": "ConfigMap", "metadata": meta, "data": data}
-
-
-async def fill(client: Client, namespace: str, many: int) -> None:
-    """So many of them, some at a time."""
-    at_once = asyncio.Semaphore(32)
-
-    async def one(number: int) -> None:
-        async with at_once:
-            await client.create(CONFIG_MAP, config_map(namespace, f"c{number:04}"))
-
-    await asyncio.gather(*(one(number) for number in range(many)))
-
-
 async def some(client: Client, namespace: str, version: str, count: int) -> list[Event]:
     """The next events of ConfigMaps."""
     found: list[Event] = []
@@ -66,7 +52,7 @@ async def some(client: Client, namespace: str, version: str, count: int) -> list
 
 
 async def test_a_long_list_comes_in_pages_of_one_moment(client: Client, namespace: str) -> None:
-    await fill(client, namespace, MANY)
+    await fill(client, namespace, [f"c{number:04}" for number in range(MANY)])
     sizes, versions, names = [], set(), set()
     async for page in client.pages(CONFIG_MAP, namespace, fields="metadata.name!=kube-root-ca.crt"):
         sizes.append(len(page.items))
@@ -178,43 +164,13 @@ async def test_an_apply_names_whose_field_it_is(client: Client, namespace: str) 
 @pytest.fixture
 async def widgets(client: Client) -> None:
     """A resource with a status."""
-    await client.apply(CRD, definition(), manager="tests", force=True)
+    await client.apply(CRD, made.widgets(), manager="tests", force=True)
     async with asyncio.timeout(LONG):
         while True:
             with contextlib.suppress(NotFound):
                 await client.list(WIDGET)
                 return
             await asyncio.sleep(0.05)
-
-
-def definition() -> Object:
-    """Conditions are a list-map, so that each manager owns those it writes."""
-    told = {"type": {"type": "string"}, "status": {"type": "string"}}
-    conditions = {
-        "type": "array",
-        "items": {"type": "object", "required": ["type"], "properties": told},
-        "x-kubernetes-list-type": "map",
-        "x-kubernetes-list-map-keys": ["type"],
-    }
-    size = {"type": "integer", "minimum": 0}
-    schema = {
-        "type": "object",
-        "properties": {
-            "spec": {"type": "object", "properties": {"size": size}},
-            "status": {"type": "object", "properties": {"conditions": conditions}},
-        },
-    }
-    version = {"name": "v1", "served": True, "storage": True, "subresources": {"status": {}}}
-    names = {"kind": "Widget", "plural": "widgets", "singular": "widget", "shortNames": ["wdg"]}
-    return {
-        "metadata": {"name": f"{WIDGET.plural}.{WIDGET.group}"},
-        "spec": {
-            "group": WIDGET.group,
-            "scope": "Namespaced",
-            "names": names,
-            "versions": [{**version, "schema": {"openAPIV3Schema": schema}}],
-        },
-    }
 
 
 def condition(namespace: str, kind: str, status: str) -> Object:

@@ -163,7 +163,9 @@ class Client:
     ) -> Object:
         """What was made of it. AlreadyExists, Invalid. Without a namespace: that of the context."""
         path = kind.path(self._namespace(kind, object["metadata"].get("namespace")))
-        return await self._send("POST", path, object, JSON, _written(dry_run, manager))
+        return await self._send(
+            "POST", path, _whole(kind, object), JSON, _written(dry_run, manager)
+        )
 
     async def update(
         self,
@@ -177,7 +179,8 @@ class Client:
         """Put it in the place of what is there. With a resourceVersion in it, Conflict says that
         somebody was faster; without one, their change is lost."""
         path = self._of(kind, object, subresource)
-        return await self._send("PUT", path, object, JSON, _written(dry_run, manager))
+        query = _written(dry_run, manager)
+        return await self._send("PUT", path, _whole(kind, object), JSON, query)
 
     async def patch(
         self,
@@ -209,8 +212,7 @@ class Client:
         nothing, not even the resourceVersion. Conflict names the fields and their managers."""
         path = self._of(kind, object, subresource)
         query = _written(dry_run, manager) | {"force": "true" if force else "false"}
-        whole = {"apiVersion": kind.api_version, "kind": kind.kind, **object}
-        return await self._send("PATCH", path, whole, APPLY, query)
+        return await self._send("PATCH", path, _whole(kind, object), APPLY, query)
 
     async def delete(
         self,
@@ -283,6 +285,11 @@ def _object(answer: bytes) -> Object:
     told = msgspec.json.decode(answer)
     assert isinstance(told, dict), "the API answers with objects"
     return told
+
+
+def _whole(kind: Kind, object: Object) -> Object:
+    """With what it is, which it need not say."""
+    return {"apiVersion": kind.api_version, "kind": kind.kind, **object}
 
 
 def _selected(labels: str, fields: str) -> dict[str, str]:
