@@ -175,6 +175,14 @@ async def test_output_over_the_limit_is_cut_said_and_read_to_its_end() -> None:
     assert (len(done.stdout), done.cut, done.exit) == (1_000_000, ("stdout",), 7)
 
 
+async def test_output_that_is_heard_as_it_comes_has_no_limit_and_is_not_kept() -> None:
+    heard = bytearray()
+    code = "import sys; sys.stdout.buffer.write(bytes(range(256)) * 10_000)"
+    done = await run(python(code, limits=Limits(output=1_000)), on_bytes=heard.extend)
+    assert bytes(heard) == bytes(range(256)) * 10_000
+    assert (done.stdout, done.cut, done.exit) == (b"", (), 0)
+
+
 async def test_lines_are_heard_while_it_runs_and_the_last_one_without_its_end(
     tmp_path: Path,
 ) -> None:

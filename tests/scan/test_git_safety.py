@@ -215,7 +215,7 @@ async def test_a_history_with_long_names_of_objects_is_read(tmp_path: Path) -> N
     history = await bare_history(repo, tmp_path)
     assert history.path is not None
     assert history.commits == 1
-    assert "+TOKEN=abc" in run_git(history.path, "log", "-p", "--all")
+    assert "+ TOKEN=abc" in run_git(history.path, "log", "-p", "--all")
 
 
 BINARY: dict[str, bytes] = {
@@ -238,9 +238,12 @@ async def test_what_git_calls_binary_is_there_as_text(
     commit({"a.py": "1\n"})
     history = await bare_history(repo, tmp_path)
     assert history.path is not None
-    shown = run_git(history.path, "log", "-p", "-z", "--all", "--", f":(literal){first}/{name}")
+    shown = run_git(
+        history.path, "log", "-p", "-z", "--all", "--", f":(literal){first[:2]}/{first}.file/{name}"
+    )
     assert "TOKEN=abc" in shown
-    assert history.notes == ("history: 1 binary file of the past was searched as text",)
+    [note] = history.notes
+    assert note.startswith("history: 1 file of the past was searched as text")
     assert not history.unread
 
 
@@ -258,8 +261,8 @@ async def test_text_that_took_the_place_of_a_binary_file_is_there(
 async def test_what_cannot_be_made_text_is_unread(
     commit: Commit, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("pilotage.scan.history_binaries.LARGEST", 100)
-    monkeypatch.setattr("pilotage.scan.history_binaries.MOST", 150)
+    monkeypatch.setattr("pilotage.scan.history_files.LARGEST", 100)
+    monkeypatch.setattr("pilotage.scan.history_files.MOST", 150)
     repo = commit({"large": b"\0" * 101, "fits": b"\0" * 90, "second": b"\0" * 91})
     history = await bare_history(repo, tmp_path)
     assert {row.path for row in history.unread} == {"large", "second"}

@@ -1,4 +1,4 @@
-"""Scanners see text as text, and files under a name by which they know them."""
+"""Scanners see files under a name by which they know them."""
 
 from __future__ import annotations
 
@@ -6,31 +6,9 @@ import json
 
 import pytest
 
-from pilotage.scan.plain import as_python_notebook, as_utf8, suffix_of
+from pilotage.scan.plain import as_python_notebook, suffix_of
 from pilotage.scan.stage import stage
 from scan.conftest import Commit
-
-TEXT = "a: 1  # nosec\nname: 安全 😀\n"
-
-
-@pytest.mark.parametrize("encoding", ["utf-16-le", "utf-16-be", "utf-32-le", "utf-32-be"])
-def test_text_with_a_mark_becomes_utf8(encoding: str) -> None:
-    assert as_utf8(f"\ufeff{TEXT}".encode(encoding)).decode() == TEXT
-
-
-@pytest.mark.parametrize("encoding", ["utf-16-le", "utf-16-be"])
-def test_text_without_a_mark_becomes_utf8_too(encoding: str) -> None:
-    assert as_utf8("key = value\n".encode(encoding)) == b"key = value\n"
-
-
-@pytest.mark.parametrize("data", [b"", b"\0", b"a\0b", b"\xff\xfe\0", bytes(1000), TEXT.encode(),
-                                  b"\x7fELF\2\1\1\0" + bytes(8), bytes(range(256))])  # fmt: skip
-def test_other_bytes_stay_or_are_at_least_kept(data: bytes) -> None:
-    assert as_utf8(data) == data or data.startswith(b"\xff\xfe")
-
-
-def test_a_broken_place_hides_nothing_else() -> None:
-    assert b"key" in as_utf8(b"\xff\xfe\0\0" + "key".encode("utf-16-le") + b"\x00\xd8")
 
 
 @pytest.mark.parametrize(

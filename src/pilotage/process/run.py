@@ -85,16 +85,26 @@ def environment(home: Path, extra: Mapping[str, str] | None = None) -> dict[str,
     }
 
 
-async def run(program: Program, on_line: Callable[[bytes], None] | None = None) -> Finished:
+async def run(
+    program: Program,
+    on_line: Callable[[bytes], None] | None = None,
+    on_bytes: Callable[[bytes], None] | None = None,
+) -> Finished:
     """Run to the end, or to a limit. Cancelling the task kills the tree before it returns.
 
-    `on_line` hears each line of standard output as it comes.
+    `on_line` hears each line of standard output as it comes; `on_bytes` hears all of it, of which
+    then nothing is kept.
     """
     with tempfile.TemporaryDirectory(prefix="pilotage-", ignore_cleanup_errors=True) as folder:
-        return await _run(program, Path(folder), on_line)
+        return await _run(program, Path(folder), on_line, on_bytes)
 
 
-async def _run(program: Program, place: Path, on_line: Callable[[bytes], None] | None) -> Finished:
+async def _run(
+    program: Program,
+    place: Path,
+    on_line: Callable[[bytes], None] | None,
+    on_bytes: Callable[[bytes], None] | None,
+) -> Finished:
     began = time.monotonic()
     mark = new_id()
     argv, home = program.argv, place
@@ -118,8 +128,8 @@ async def _run(program: Program, place: Path, on_line: Callable[[bytes], None] |
     except OSError as error:
         why = f"{error.filename or argv[0]}: {error.strerror}"
         return Finished(None, b"", b"", time.monotonic() - began, 0, missing=why)
-    out = _Stream("stdout", process.stdout, program.limits.output, on_line)
-    err = _Stream("stderr", process.stderr, program.limits.output, None)
+    out = _Stream("stdout", process.stdout, program.limits.output, on_line, on_bytes)
+    err = _Stream("stderr", process.stderr, program.limits.output)
     killed, memory = await _live(process, Tree(process.pid, mark), program, (out, err))
     exit, stderr = process.returncode, bytes(err.kept)
     why = start_failure(exit, stderr) if program.sandbox is not None else ""
@@ -236,10 +246,11 @@ class _Stream:
         name: str,
         pipe: asyncio.StreamReader | None,
         limit: int,
-        on_line: Callable[[bytes], None] | None,
+        on_line: Callable[[bytes], None] | None = None,
+        on_bytes: Callable[[bytes], None] | None = None,
     ) -> None:
         self.name, self.kept, self.cut, self.at_end = name, bytearray(), False, False
-        self._pipe, self._limit, self._on_line = pipe, limit, on_line
+        self._pipe, self._limit, self._on_line, self._on_bytes = pipe, limit, on_line, on_bytes
         self._line = bytearray()
 
     async def drain(self) -> None:
@@ -247,9 +258,12 @@ class _Stream:
             chunk = await self._pipe.read(65536)
             if not chunk:
                 break
-            room = self._limit - len(self.kept)
-            self.kept += chunk[:room]
-            self.cut = self.cut or len(chunk) > room
+            if self._on_bytes is not None:
+                self._on_bytes(chunk)
+            else:
+                room = self._limit - len(self.kept)
+                self.kept += chunk[:room]
+                self.cut = self.cut or len(chunk) > room
             if self._on_line is not None:
                 self._tell(chunk)
         self.at_end = True

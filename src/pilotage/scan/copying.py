@@ -13,9 +13,10 @@ from pilotage.domain.finding import Suppression
 from pilotage.domain.scan import Unread
 from pilotage.domain.text import visible
 from pilotage.scan.aliases import Kind, alias, kind_of
-from pilotage.scan.defuse import defuse
+from pilotage.scan.defuse import MAGIC, defuse
+from pilotage.scan.encoding import as_utf8
 from pilotage.scan.listing import CACHES, ENVIRONMENTS, Listing, some
-from pilotage.scan.plain import as_python_notebook, as_utf8, suffix_of
+from pilotage.scan.plain import as_python_notebook, suffix_of
 
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
@@ -233,7 +234,7 @@ class _Copier:
         if data is None:
             self.copied.leave(path, "changed while it was read")
             return
-        text = as_utf8(data)
+        text = data if data.startswith(MAGIC) else as_utf8(data)
         if name.lower().endswith(".ipynb"):
             text = as_python_notebook(text)
         given = self._given(name, path, staged, suffix=suffix_of(name, text))

@@ -57,7 +57,7 @@ _WORDS = tuple((needle, re.compile(pattern)) for needle, pattern in _TABLE)
 _METADATA = re.compile(rb"(?:checkov|bridgecrew|cortex|cfn_nag|cfn[-_]lint)(?=[\"']?\s*+:)")
 _DIGITS = {"e": "3", "i": "1", "o": "0", "a": "4", "l": "1", "s": "5", "t": "7", "u": "0"}
 # What no parser of source takes for text: changing a byte in it could only break an archive.
-_MAGIC = (b"PK\x03\x04", b"PK\x05\x06", b"\x1f\x8b", b"\xfd7zXZ\x00", b"7z\xbc\xaf\x27\x1c",
+MAGIC = (b"PK\x03\x04", b"PK\x05\x06", b"\x1f\x8b", b"\xfd7zXZ\x00", b"7z\xbc\xaf\x27\x1c",
           b"\x28\xb5\x2f\xfd", b"\x7fELF", b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff")  # fmt: skip
 _REASON = re.compile(r"\s+(?:--|//|#|-)\s+|\s*--\s+|\s+#")
 _RULE = re.compile(r"[\w@*-]+(?:[./_-][\w@*-]+)+|\w*\d\w*|\*")
@@ -71,7 +71,7 @@ def defuse(path: str, data: bytes) -> tuple[bytes, tuple[Suppression, ...]]:
 
     A file that starts as an archive, an image or a program is left as it is.
     """
-    if data.startswith(_MAGIC):
+    if data.startswith(MAGIC):
         return data, ()
     lower = data.lower()
     changed = bytearray(data)

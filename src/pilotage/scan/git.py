@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 from pilotage.process.run import Finished, Limits, Program, run
@@ -46,8 +47,10 @@ async def git(
     seconds: float = 120,
     output: int = 64 << 20,
     stdin: bytes = b"",
+    on_bytes: Callable[[bytes], None] | None = None,
 ) -> Finished:
-    """Run one git command. `top` names the work tree whose `.git` is read, whatever that says."""
+    """Run one git command. `top` names the work tree whose `.git` is read, whatever that says.
+    `on_bytes` hears what it says, of which then nothing is kept."""
     program = shutil.which("git", path="/usr/local/bin:/usr/bin:/bin") or "git"
     settings = [word for setting in _SETTINGS for word in ("-c", setting)]
     where = {"GIT_DIR": str(top / ".git"), "GIT_WORK_TREE": str(top)} if top else {}
@@ -58,7 +61,8 @@ async def git(
             environment={**_ENVIRONMENT, **where},
             stdin=stdin,
             limits=Limits(seconds=seconds, output=output),
-        )
+        ),
+        on_bytes=on_bytes,
     )
 
 
@@ -72,3 +76,28 @@ def failure(done: Finished) -> str:
         lines = done.stderr.decode("utf-8", "replace").strip().splitlines()
         return (lines[-1] if lines else f"git ended with {done.exit}")[:200]
     return ""
+
+
+class GitFailed(Exception):
+    """Why a git command gave nothing that can be used."""
+
+
+async def answer(
+    *words: str,
+    within: Path | None = None,
+    folder: Path | None = None,
+    top: Path | None = None,
+    seconds: float = 120,
+    output: int = 64 << 20,
+    stdin: bytes = b"",
+    on_bytes: Callable[[bytes], None] | None = None,
+) -> bytes:
+    """What a git command says, whole, or GitFailed. `within` is a bare repository."""
+    where = ("--git-dir", str(within)) if within else ()
+    done = await git(
+        *where, *words, folder=folder, top=top, seconds=seconds, output=output, stdin=stdin,
+        on_bytes=on_bytes,
+    )  # fmt: skip
+    if why := failure(done):
+        raise GitFailed(why)
+    return done.stdout

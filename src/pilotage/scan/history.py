@@ -12,8 +12,8 @@ from pathlib import Path
 
 from pilotage.domain.scan import Unread
 from pilotage.domain.text import visible
-from pilotage.scan.git import failure, git, top_of
-from pilotage.scan.history_binaries import searchable
+from pilotage.scan.git import GitFailed, answer, failure, git, top_of
+from pilotage.scan.history_text import searchable
 
 BORROWED = "objects/info/alternates"
 _REF = "%(objectname) %(objecttype) %(*objecttype) %(refname)"
@@ -24,7 +24,7 @@ PLAIN = ("-c", "core.commitGraph=false", "-c", "core.multiPackIndex=false")
 @dataclass(frozen=True, slots=True)
 class History:
     """`path` is the bare repository, None where there is none: `why` says what stood in the way.
-    `unread` are files of the past that could not be made searchable."""
+    `unread` is what of the past could not be made searchable."""
 
     path: Path | None
     commits: int = 0
@@ -33,23 +33,20 @@ class History:
     unread: tuple[Unread, ...] = ()
 
 
-class _Wrong(Exception):
-    """What stood in the way."""
-
-
 async def bare_history(source: Path, into: Path) -> History:
     """Take all that HEAD and any ref of `source` reach into `into/history.git`. Works on a
-    repository that belongs to somebody else. What git calls binary is there as text besides."""
+    repository that belongs to somebody else. What a log does not show as text, or not at all, is
+    there as text besides."""
     source = Path(os.path.realpath(source))
     target = into / "history.git"
     try:
         top = top_of(source) or source
         stray = await _point_at(top, target)
         commits, cut_off = await _counted(top, target)
-        await _git(*PLAIN, "repack", "-a", "-d", "-q", within=target, seconds=600)
+        await answer(*PLAIN, "repack", "-a", "-d", "-q", within=target, seconds=600)
         (target / BORROWED).unlink()
         notes, unread = await searchable(target)
-    except _Wrong as wrong:
+    except GitFailed as wrong:
         return History(None, why=f"the history could not be read: {visible(str(wrong))}")
     if cut_off:
         notes = (_cut_off(commits), *notes)
@@ -59,12 +56,12 @@ async def bare_history(source: Path, into: Path) -> History:
 async def _point_at(top: Path, target: Path) -> tuple[Unread, ...]:
     """Make a bare repository that borrows the objects and has a ref for each of the refs, hidden
     ones too. Returns refs to what no commit need hold, which a log does not show."""
-    objects = await _git("rev-parse", "--git-path", "objects", folder=top, top=top)
-    kind = await _git("rev-parse", "--show-object-format", top=top)
-    refs = await _git("for-each-ref", f"--format={_REF}", top=top)
+    objects = await answer("rev-parse", "--git-path", "objects", folder=top, top=top)
+    kind = await answer("rev-parse", "--show-object-format", top=top)
+    refs = await answer("for-each-ref", f"--format={_REF}", top=top)
     head = await git("rev-parse", "--verify", "--quiet", "HEAD^{commit}", top=top)
     kind_of_names = f"--object-format={kind.decode().strip()}"
-    await _git("init", "--quiet", "--bare", "--template=", kind_of_names, str(target))
+    await answer("init", "--quiet", "--bare", "--template=", kind_of_names, str(target))
     rows = [line.split(" ", 3) for line in refs.decode("utf-8", "replace").splitlines()]
     names = {name for name, *_ in rows}
     if head.exit == 0:
@@ -87,12 +84,12 @@ async def _counted(top: Path, target: Path) -> tuple[int, bool]:
     whole = await git(*count)
     if whole.exit == 0:
         return int(whole.stdout), False
-    listed = await _git("rev-parse", "--git-path", "shallow", folder=top, top=top)
+    listed = await answer("rev-parse", "--git-path", "shallow", folder=top, top=top)
     file = Path(os.path.join(top, os.fsdecode(listed.strip())))
     if not file.is_file():
-        raise _Wrong(failure(whole))
+        raise GitFailed(failure(whole))
     (target / "shallow").write_bytes(file.read_bytes())
-    return int(await _git(*count)), True
+    return int(await answer(*count)), True
 
 
 def _cut_off(commits: int) -> str:
@@ -100,17 +97,3 @@ def _cut_off(commits: int) -> str:
         f"history: only {commits} commit{' was' if commits == 1 else 's were'} there, the clone is "
         "shallow (fetch all of it: actions/checkout with fetch-depth: 0)"
     )
-
-
-async def _git(
-    *words: str,
-    folder: Path | None = None,
-    top: Path | None = None,
-    within: Path | None = None,
-    seconds: float = 120,
-) -> bytes:
-    where = ("--git-dir", str(within)) if within else ()
-    done = await git(*where, *words, folder=folder, top=top, seconds=seconds)
-    if why := failure(done):
-        raise _Wrong(why)
-    return done.stdout

@@ -1,6 +1,6 @@
-"""What a file plainly is, said so that scanners see it: text as UTF-8, and the suffix by which they
-know their files. `run` with `#!/usr/bin/python3`, `app.JS` and `Dockerfile-prod` work as well as
-what they are usually called, but scanners go by the name alone."""
+"""What a file plainly is, said by the suffix by which scanners know such files. `run` with
+`#!/usr/bin/python3`, `app.JS` and `Dockerfile-prod` work as well as what they are usually called,
+but scanners go by the name alone."""
 
 from __future__ import annotations
 
@@ -10,12 +10,6 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
-_MARKS = (
-    (codecs.BOM_UTF32_LE, "utf-32"),
-    (codecs.BOM_UTF32_BE, "utf-32"),
-    (codecs.BOM_UTF16_LE, "utf-16"),
-    (codecs.BOM_UTF16_BE, "utf-16"),
-)
 _LOOK = 4096
 _SUFFIXES = frozenset(
     ("py", "pyw", "pyi", "ipynb", "js", "mjs", "cjs", "jsx", "ts", "mts", "cts", "tsx", "tf",
@@ -31,34 +25,6 @@ _SCRIPTS = frozenset(("py", "pyw", "js", "mjs", "cjs", "jsx", "ts", "mts", "cts"
 _DOCKERFILE = re.compile(r"(?:.*[-_.])?(?:docker|container)file(?:[-_.].*)?", re.IGNORECASE)
 _KNOWN_DOCKERFILE = re.compile(r"dockerfile|(?:Docker|Container)file(?:\..*)?|.*\.[Dd]ockerfile")
 _PROSE = (".md", ".rst", ".adoc", ".html")
-
-
-def as_utf8(data: bytes) -> bytes:
-    """Text in UTF-16 or UTF-32 as UTF-8, line for line; everything else as it is."""
-    for mark, encoding in _MARKS:
-        if data.startswith(mark):
-            try:
-                return data.decode(encoding).encode()
-            except UnicodeError:
-                if encoding == "utf-16":  # a broken place must not hide the rest
-                    return data.decode(encoding, "replace").encode()
-    encoding = _unmarked(data[:_LOOK])
-    if encoding:
-        return data.decode(encoding, "replace").encode()
-    return data.removeprefix(codecs.BOM_UTF8)
-
-
-def _unmarked(head: bytes) -> str:
-    """Windows tools write UTF-16 without a mark too: mostly ASCII, so every second byte is 0."""
-    even, odd = head[0::2], head[1::2]
-    for zeros, others, name in ((odd, even, "utf-16-le"), (even, odd, "utf-16-be")):
-        if (
-            len(zeros) > 1
-            and zeros.count(0) * 4 > len(zeros) * 3
-            and others.count(0) * 8 < len(others)
-        ):
-            return name
-    return ""
 
 
 def suffix_of(name: str, data: bytes) -> str:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +11,8 @@ import msgspec
 
 from pilotage.domain.finding import Confidence, Finding, Location, ScanType, Severity
 from pilotage.domain.scan import Coverage, Unread
-from pilotage.scan.history_binaries import LOG, PLACE
+from pilotage.scan.history_files import LOG
+from pilotage.scan.history_page import placed
 from pilotage.scan.parse import decode
 from pilotage.scan.scanner import Control, Install, Parsed, Pass, Raw, Scanner, Unusable
 
@@ -71,25 +71,16 @@ def parse(raw: Raw) -> Parsed:
 
 
 def parse_history(raw: Raw) -> Parsed:
-    """What a scan of history found, and how many commits were read: none is never clean."""
+    """What a scan of history found, and how many commits were read: none is never clean. The one
+    of ours is not counted, but for a history in which no other has text to show."""
     findings = _findings(raw)
     log = raw.stderr.decode("utf-8", "replace")
     counted = COMMITS.search(log)
-    if counted is None or counted.group(1) == "0":
+    if counted is None or counted[1] == "0":
         raise Unusable("gitleaks read no commit of the history")
     errors = [m["text"] for m in LINE.finditer(log) if m["level"] == "ERR"]
     unread = (Unread(".git", f"git complained {len(errors)} times"),) if errors else ()
-    placed = tuple(map(_placed, findings))
-    return Parsed(placed, read=int(counted.group(1)), unread=unread)
-
-
-def _placed(finding: Finding) -> Finding:
-    """What was found in the text of a binary file lies where that file did."""
-    where = PLACE.fullmatch(finding.location.path)
-    if where is None:
-        return finding
-    location = replace(finding.location, path=where["path"], commit=where["commit"])
-    return replace(finding, location=location)
+    return Parsed(tuple(map(placed, findings)), read=max(int(counted[1]) - 1, 1), unread=unread)
 
 
 def _findings(raw: Raw) -> tuple[Finding, ...]:

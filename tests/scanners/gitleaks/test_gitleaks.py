@@ -77,7 +77,7 @@ def test_a_history_of_no_commit_is_refused(log: bytes) -> None:
 
 
 def test_a_complaint_of_git_leaves_the_history_unread() -> None:
-    log = b"6:27PM ERR [git] error: object file is empty\n6:27PM INF 2 commits scanned.\n"
+    log = b"6:27PM ERR [git] error: object file is empty\n6:27PM INF 3 commits scanned.\n"
     parsed = read(log=log, how=parse_history)
     assert parsed.read == 2
     assert [item.path for item in parsed.unread] == [".git"]
