@@ -102,8 +102,8 @@ async def _find_there(client: Client, start: str) -> dict[str, Any]:
         listed = (await client.get(_PATH, limit=1000))["approvals"]
     found: list[dict[str, Any]] = [one for one in listed if one["id"].startswith(start)]
     if len(found) != 1:
-        what = f"more than one approval begins with {start!r}" if found else f"no {start!r}"
-        raise NotFound(what, "pilotage approvals list")
+        many = "more than one approval begins with" if found else "no approval"
+        raise NotFound(f"{many} {start!r}", "pilotage approvals list")
     return found[0]
 
 

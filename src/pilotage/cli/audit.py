@@ -23,7 +23,7 @@ EVENTS = (
     *("tool.registered", "tool.changed", "tool.removed", "tool.enabled", "tool.disabled"),
     *("tool.quarantined", "tool.approved", "tool.rejected", "tool.restored"),
     *("approval.asked", "approval.approved", "approval.rejected", "approval.used"),
-    *("approval.refused", "approval.expired", "approval.stale"),
+    *("approval.refused", "approval.expired", "approval.stale", "secret.kept", "secret.removed"),
 )
 
 

@@ -69,7 +69,8 @@ async def _call(
             if not arguments.wait:
                 raise
             if not patience:
-                print(visible(f"{waits.what}: {waits.hint}"), file=sys.stderr, flush=True)
+                mend = f"somebody else: pilotage approvals approve {waits.approval['id']}"
+                print(visible(f"{waits.what}; {mend}"), file=sys.stderr, flush=True)
             approval, patience = waits.approval["id"], PATIENCE
 
 

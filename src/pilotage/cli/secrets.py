@@ -31,7 +31,7 @@ def run(arguments: argparse.Namespace) -> int:
     if settings.text("mcp.serverUrl"):
         raise BadInput(
             "mcp.serverUrl is set, and a secret is kept where the server runs",
-            "on the server's machine, or with mcp.serverUrl empty",
+            "on the server's machine: MCP_SERVER_URL= pilotage secrets ...",
         )
     secrets = Secrets(settings.home / "secrets.yaml", Redactor())
     if arguments.what == "list":

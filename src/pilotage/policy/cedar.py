@@ -25,6 +25,7 @@ ANNOTATIONS = ("id", "why", "approvals")
 _TYPES = ("Principal", "Role", "Tool", "Action")
 _RESERVED = pattern(r"role\.|default$|key\.|policy\.")
 _PIECE = pattern(r'//[^\n]*|"(?:[^"\\]|\\.)*"|;|[^;"/]+|.', re.DOTALL)
+HINT = "each rule ends with a semicolon; docs/guides/policy.md, https://docs.cedarpolicy.com"
 _BROKEN = pattern(r"error while evaluating policy `(policy\d+)`: (.*)", re.DOTALL)
 _ESCAPES = ("__entity", "__extn", "__expr")
 _LONG = 2**63
@@ -73,7 +74,8 @@ def read(text: str, where: str) -> list[Rule]:
         try:
             rule = _rule(statement, line)
         except ValueError as error:
-            raise BadInput(f"{where}, line {line}: {error}", "pilotage policy test") from None
+            what = f"{where}, line {line}: the rule that begins there: {error}"
+            raise BadInput(what, HINT) from None
         if any(rule.name == other.name for other in rules):
             what = f"{where}, line {line}: another rule is named {rule.name!r} already"
             raise BadInput(what, "a decision names its rule, so each has a name of its own")

@@ -82,7 +82,9 @@ def read(path: Path) -> list[Question]:
     try:
         content = yaml.safe_load(path.read_text("utf-8"))
         questions = msgspec.convert(content, list[Question])
-    except (OSError, UnicodeDecodeError, yaml.YAMLError, msgspec.ValidationError) as error:
+    except OSError as error:
+        raise BadInput(f"{path}: {error.strerror}", "the file of questions to test with") from None
+    except (UnicodeDecodeError, yaml.YAMLError, msgspec.ValidationError) as error:
         raise BadInput(f"{path}: {error}", "a list of questions: docs/guides/policy.md") from None
     if not questions:
         raise BadInput(f"{path} asks nothing", "a list of questions: docs/guides/policy.md")

@@ -208,9 +208,10 @@ def _header(name: str, value: Any) -> Header:
         refuse_literal(f"the header {name}", value)
         if names_secret(name) or _SECRET_HEADER.search(name):
             prefix = ', "prefix": "Bearer "' if name.lower() == "authorization" else ""
+            kept = "`pilotage secrets set NAME --host HOST` keeps it"
             raise BadInput(
                 f"the header {name} is a secret by its name, and stands there readable",
-                f'"{name}": {{"secret": "NAME"{prefix}}}, kept by `pilotage secrets set NAME --host HOST`',
+                f'"{name}": {{"secret": "NAME"{prefix}}}; {kept}',
             )
         return value
     try:
