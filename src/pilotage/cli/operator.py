@@ -16,6 +16,8 @@ def register(parser: argparse.ArgumentParser) -> None:
     add("--cluster-domain", default="cluster.local", metavar="NAME", help="of Services' names")
     add("--service-addresses", choices=("dns", "ip"), default="dns", help="how they are called")
     add("--server-namespace", default="mcp-system", metavar="NAME", help="of the server's pods")
+    add("--sweep-seconds", type=float, default=30.0, metavar="S", help="between comparisons")
+    add("--secret-seconds", type=float, default=60.0, metavar="S", help="Secrets are read again")
     add("--group", default="mcp.example.com", metavar="NAME", help="API group of the resources")
 
 
@@ -30,6 +32,8 @@ def run(arguments: argparse.Namespace) -> int:
         arguments.group,
         arguments.server_namespace,
         arguments.service_addresses,
+        arguments.sweep_seconds,
+        arguments.secret_seconds,
     )
     asyncio.run(serve(settings, options.of(arguments), names))
     return 0

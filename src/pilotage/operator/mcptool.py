@@ -9,9 +9,8 @@ from pilotage.domain.errors import BadInput, PilotageError
 from pilotage.kubernetes.kind import Object
 from pilotage.operator import definition
 from pilotage.operator.conditions import FALSE, READY, TRUE, UNKNOWN, Condition
-from pilotage.operator.definition import Wanted
 from pilotage.operator.registrar import (
-    SECRET_SECONDS,
+    NoSecret,
     Registrar,
     refused,
     registered,
@@ -64,7 +63,7 @@ class Tools:
         await self._status.write(
             object, [accepted, registered(standing), ready], standing_of(standing, wanted)
         )
-        return again(object, ready, wanted)
+        return again(object, ready, self._registrar.refresh if wanted.secrets else None)
 
     async def _unacceptable(self, object: Object, wrong: BadInput) -> None:
         """What was registered before stays as it was; nothing new is, until the spec changes."""
@@ -83,7 +82,7 @@ class Tools:
         away = isinstance(error, Away)
         ready = Condition(READY, UNKNOWN if away else FALSE, said.reason, said.message)
         await self._status.write(object, [accepted, said, ready], kept(object))
-        return error.seconds if isinstance(error, Away) else REFUSED_SECONDS
+        return later(error, self._registrar)
 
     async def _unregister(self, object: Object) -> None:
         if object["spec"].get("deletionPolicy") == "Orphan":
@@ -133,14 +132,14 @@ def readiness(standing: Standing, *, suspended: bool) -> Condition:
     return Condition(READY, FALSE, reason, standing.why or f"the server says {standing.state}")
 
 
-def again(object: Object, ready: Condition, wanted: Wanted) -> float | None:
-    """When to come again: soon, then ever later, while a server is on its way up; now and then
-    where Secrets may have changed."""
+def again(object: Object, ready: Condition, refresh: float | None) -> float | None:
+    """When to come again: soon, then ever later, while a server is on its way up; else after
+    `refresh` seconds, where Secrets may have changed."""
     if ready.reason in ("Unavailable", "NotReady"):
         conditions = object.get("status", {}).get("conditions", ())
         since = next((c["lastTransitionTime"] for c in conditions if c["type"] == READY), None)
         return min(30.0, max(0.5, seconds_since(since)))
-    return SECRET_SECONDS if wanted.secrets else None
+    return refresh
 
 
 def kept(object: Object) -> Mapping[str, Any]:
@@ -148,6 +147,13 @@ def kept(object: Object) -> Mapping[str, Any]:
     status = object.get("status", {})
     known = ("toolName", "toolId", "tools", "digest", "secrets")
     return {name: status[name] for name in known if name in status}
+
+
+def later(error: PilotageError, registrar: Registrar) -> float:
+    """When to try again what the server, or a Secret that is missing, has kept from being there."""
+    if isinstance(error, Away):
+        return error.seconds
+    return registrar.refresh if isinstance(error, NoSecret) else REFUSED_SECONDS
 
 
 def given_up(object: Object) -> bool:

@@ -14,7 +14,6 @@ from pilotage.operator import definition, instance_objects, mcptool
 from pilotage.operator.conditions import FALSE, READY, TRUE, Condition
 from pilotage.operator.instance_objects import Surroundings
 from pilotage.operator.registrar import (
-    SECRET_SECONDS,
     Registrar,
     refused,
     registered,
@@ -23,7 +22,6 @@ from pilotage.operator.registrar import (
 from pilotage.operator.resources import MANAGER
 from pilotage.operator.runtime.store import Store
 from pilotage.operator.status import StatusWriter
-from pilotage.operator.tool_server import Away
 
 WAITING_SECONDS = 5.0
 Addresses = Literal["dns", "ip"]
@@ -95,13 +93,14 @@ class Instances:
             standing = await self._parts.registrar.register(object, wanted, suspended=suspended)
         except PilotageError as error:
             await self._say(object, [*said, refused(error)], deployment)
-            return error.seconds if isinstance(error, Away) else mcptool.REFUSED_SECONDS
+            return mcptool.later(error, self._parts.registrar)
         ready = mcptool.readiness(standing, suspended=suspended)
         if available.status != TRUE and not suspended:
             ready = Condition(READY, FALSE, available.reason, available.message)
         more = {**_counts(object, deployment, self._parts.here), **standing_of(standing, wanted)}
         await self._parts.status.write(object, [*said, registered(standing), ready], more)
-        return mcptool.again(object, ready, wanted) or (SECRET_SECONDS if _refs(object) else None)
+        refresh = self._parts.registrar.refresh if wanted.secrets or _refs(object) else None
+        return mcptool.again(object, ready, refresh)
 
     def _wanted(self, object: Object, service: Object) -> definition.Wanted:
         spec, place = object["spec"], self._parts.registrar.place(object)

@@ -42,10 +42,18 @@ class Member:
 
 
 class Registrar:
-    """One for all kinds. `cluster` names the cluster at the server: what begins with it is ours."""
+    """One for all kinds. `cluster` names the cluster at the server: what begins with it is ours.
+    `refresh` is how often, in seconds, the Secrets of an object are read again."""
 
-    def __init__(self, server: ToolServer, client: Client, cluster: str, domain: str) -> None:
-        self.server, self.cluster = server, cluster
+    def __init__(
+        self,
+        server: ToolServer,
+        client: Client,
+        cluster: str,
+        domain: str,
+        refresh: float = SECRET_SECONDS,
+    ) -> None:
+        self.server, self.cluster, self.refresh = server, cluster, refresh
         self._client, self._domain = client, domain
         self._kept: dict[str, tuple[str, str]] = {}
         self._members: list[Member] = []
@@ -94,7 +102,7 @@ class Registrar:
 
     async def unregister(self, object: Object, name: str) -> None:
         """Its registration and its secrets are gone from the server."""
-        await self.server.remove(name, self.holder(object))
+        await self.server.remove(name, self.owner(object))
         await self._forget(_secrets(object))
 
     async def _forget(self, secrets: Iterable[str]) -> None:
@@ -104,7 +112,7 @@ class Registrar:
 
     async def hand_over(self, object: Object, wanted: Wanted) -> None:
         """It stays at the server, and is nobody's of this cluster any more."""
-        await self.server.remove(wanted.name, self.holder(object))
+        await self.server.remove(wanted.name, self.owner(object))
         meta = object["metadata"]
         await self.server.put(wanted, f"orphan/{self.cluster}/{meta['namespace']}.{meta['name']}")
 
@@ -162,7 +170,7 @@ class Registrar:
             one = there[holder]
             _log.warning("%s is registered for an object that is gone: removed", one.name)
             secrets = await self.server.secrets_of(one.name)
-            await self.server.remove(one.name, holder)
+            await self.server.remove(one.name, one.owner)
             await self._forget(secrets)
         self._doubtful = {one for one in self._doubtful if not one.startswith(owner + "/")}
         self._doubtful |= nobodys

@@ -21,7 +21,7 @@ from pilotage.kubernetes.kind import (
 from pilotage.operator.instance_objects import Surroundings
 from pilotage.operator.mcptool import Tools
 from pilotage.operator.mcptoolinstance import Addresses, Instances, Parts
-from pilotage.operator.registrar import SWEEP_SECONDS, Member, Registrar
+from pilotage.operator.registrar import SECRET_SECONDS, SWEEP_SECONDS, Member, Registrar
 from pilotage.operator.resources import GROUP, MANAGER, Resources
 from pilotage.operator.runtime.controller import Settings as Pace
 from pilotage.operator.runtime.host import Host
@@ -32,6 +32,8 @@ from pilotage.operator.tool_server import ToolServer
 
 PACE = (0.05, 300.0)
 """Seconds between tries at one object: at first, and at most."""
+LEASE = "mcp-operator.example.com"
+"""As in the article."""
 OWNED = f"app.kubernetes.io/managed-by={MANAGER}"
 
 
@@ -39,7 +41,8 @@ OWNED = f"app.kubernetes.io/managed-by={MANAGER}"
 class Names:
     """How the cluster is called. `cluster` is its name at the tool server, "" for one of its own
     (the UID of kube-system); `domain` is that of its Services' names, which are called by name or
-    by address. `server` is the namespace of the tool server's pods."""
+    by address. `server` is the namespace of the tool server's pods. Each `sweep` seconds what is
+    declared is compared with what the server has, each `refresh` Secrets are read again."""
 
     cluster: str = ""
     domain: str = "cluster.local"
@@ -47,6 +50,7 @@ class Names:
     server: str = "mcp-system"
     addresses: Addresses = "dns"
     sweep: float = SWEEP_SECONDS
+    refresh: float = SECRET_SECONDS
 
     @property
     def peer(self) -> dict[str, Any]:
@@ -66,13 +70,13 @@ async def serve(settings: Settings, options: Options, names: Names) -> None:
         kubeconfig.find(options.context, options.kubeconfig),
         options,
         component=MANAGER,
-        lease=f"mcp-operator.{names.group}",
+        lease=LEASE,
     )
     async with ServerClient(settings) as client:
         cluster = names.cluster or await _own_name(host.client)
         fence = host.election.fence if host.election else lambda method: None
         server = ToolServer(client, fence)
-        registrar = Registrar(server, host.client, cluster, names.domain)
+        registrar = Registrar(server, host.client, cluster, names.domain, names.refresh)
         _add_tools(host, resources, registrar)
         _add_instances(host, resources, registrar, names)
         host.job(lambda: registrar.sweep(options.namespaces, names.sweep))

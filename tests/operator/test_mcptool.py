@@ -1,0 +1,201 @@
+"""MCPTools become tools of the server: on a real API server, by the operator's own rights."""
+
+from __future__ import annotations
+
+import base64
+import json
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from operator_rig import Rig, until
+
+SEED = Path(__file__).resolve().parents[3] / "shared" / "seed"
+CANARY = "canary-7f3a9c-never-to-be-seen"
+PRICE: dict[str, Any] = {"type": "object", "properties": {"id": {"type": "integer"}}}
+
+
+class Prices(ThreadingHTTPServer):
+    """An HTTP API that remembers which Authorization reached it."""
+
+    seen: list[str]
+
+
+class Handler(BaseHTTPRequestHandler):
+    def do_GET(self) -> None:
+        assert isinstance(self.server, Prices)
+        self.server.seen.append(self.headers["Authorization"] or "")
+        body = json.dumps({"path": self.path}).encode()
+        self.send_response(200)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, format: str, *args: object) -> None: ...
+
+
+@contextmanager
+def prices() -> Iterator[Prices]:
+    server = Prices(("127.0.0.1", 0), Handler)
+    server.seen = []
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    try:
+        yield server
+    finally:
+        server.shutdown()
+        server.server_close()
+
+
+def endpoint(server: Prices, path: str = "/prices", **more: Any) -> dict[str, Any]:
+    url = f"http://127.0.0.1:{server.server_port}{path}"
+    return {
+        "description": "Show a price.",
+        "parameters": {"type": "object"},
+        "http": {"method": "GET", "url": url, **more},
+    }
+
+
+def appendix_c() -> dict[str, Any]:
+    if not SEED.is_dir():
+        pytest.skip("the article lies in ../shared/seed, which is not on this machine")
+    text = next(SEED.iterdir()).read_text("utf-8")
+    text = text[text.index("mcptool-sample.yaml") :]
+    found: dict[str, Any] = yaml.safe_load(text[text.index("apiVersion") : text.index("附录 D")])
+    return found
+
+
+def test_the_article_s_manifest_applies_unchanged_and_its_tool_works(rig: Rig) -> None:
+    """Appendix C: accepted, Ready, and does what it says on real objects, each as what it is."""
+    manifest = appendix_c()
+    manifest["metadata"]["namespace"] = rig.namespace  # it says default, which is everybody's
+    rig.apply_object(manifest)
+    said = rig.wait("mcptool", "example-mcptool", "Ready")
+    assert said["message"] == "k8s_resource_manager can be called"
+    tool = "k8s_resource_manager"
+    here = {"namespace": rig.namespace}
+    box = {"resource_type": "configmap", "name": "box", **here}
+    made = rig.house.call(tool, action="create", manifest={"data": {"a": "1"}}, **box)
+    assert (made["success"], made["resource"]["data"]) == (True, {"a": "1"})
+    got = rig.house.call(tool, action="get", **box)
+    assert got["resource"]["metadata"]["uid"] == made["resource"]["metadata"]["uid"]
+    changed = rig.house.call(tool, action="update", manifest={"data": {"a": "2"}}, **box)
+    assert changed["resource"]["data"] == {"a": "2"}
+    late = rig.house.call(
+        tool,
+        action="update",
+        manifest={"data": {"a": "3"}},
+        resource_version=made["version"],
+        **box,
+    )
+    assert not late["success"]
+    assert "the object has been modified" in late["error"]
+    listed = rig.house.call(tool, action="list", resource_type="cm", **here)
+    assert "box" in [one["name"] for one in listed["resources"]]
+    asked = rig.house.call(tool, action="delete", **box)
+    assert asked["approval"]["state"] == "pending"  # it destroys: a person is asked
+    assert rig.get("configmap", "box") is not None
+    secrets = rig.house.call(tool, action="list", resource_type="secrets", **here)
+    assert "are not for tools" in secrets["error"]
+
+
+def test_an_endpoint_is_registered_changed_and_gone_with_its_object(rig: Rig) -> None:
+    with prices() as server:
+        rig.apply("MCPTool", "prices", endpoint(server))
+        rig.wait("mcptool", "prices", "Ready")
+        name = f"{rig.namespace}.prices"
+        assert rig.house.call(name)["result"] == {"path": "/prices"}
+        rig.apply("MCPTool", "prices", endpoint(server, "/v2/prices"))
+        rig.wait("mcptool", "prices", "Ready")
+        assert rig.house.call(name)["result"] == {"path": "/v2/prices"}
+        rig.kubectl("delete", "mcptool", "prices", "--timeout=60s")
+        assert rig.house.registered(name) is None
+
+
+def test_a_tool_that_names_nothing_that_can_run_is_not_ready_and_says_so(rig: Rig) -> None:
+    rig.apply("MCPTool", "nothing", {"description": "?"})
+    said = rig.wait("mcptool", "nothing", "InvalidSpec")
+    assert (said["status"], "nothing that can run" in said["message"]) == ("False", True)
+    rig.apply("MCPTool", "unknown", {"name": "no_such_tool"})
+    said = rig.wait("mcptool", "unknown", "InvalidSpec")
+    assert "no tool 'no_such_tool'" in said["message"]
+
+
+def test_two_objects_cannot_have_one_name_and_the_second_waits_for_it(rig: Rig) -> None:
+    rig.apply("MCPTool", "first", {"name": "scan", "builtin": "security_scanner"})
+    rig.wait("mcptool", "first", "Ready")
+    rig.apply("MCPTool", "second", {"name": "scan", "builtin": "code_quality_checker"})
+    assert "is owned by" in rig.wait("mcptool", "second", "NameTaken")["message"]
+    view = rig.house.registered("scan")
+    assert view is not None
+    assert view["definition"]["tool"] == "security_scanner"
+
+
+def test_nobody_calls_it_while_it_is_suspended(rig: Rig) -> None:
+    with prices() as server:
+        rig.apply("MCPTool", "prices", endpoint(server))
+        rig.wait("mcptool", "prices", "Ready")
+        rig.kubectl("patch", "mcptool", "prices", "--type=merge", '-p={"spec":{"suspend":true}}')
+        rig.wait("mcptool", "prices", "Suspended")
+        assert "is disabled" in rig.house.call(f"{rig.namespace}.prices")["error"]
+        rig.kubectl("patch", "mcptool", "prices", "--type=merge", '-p={"spec":{"suspend":false}}')
+        rig.wait("mcptool", "prices", "Ready")
+        assert rig.house.call(f"{rig.namespace}.prices")["success"]
+
+
+def test_what_an_administrator_has_disabled_stays_so_and_is_said(rig: Rig) -> None:
+    with prices() as server:
+        rig.operators[0].stop()
+        rig.operate()
+        rig.apply("MCPTool", "prices", endpoint(server))
+        rig.wait("mcptool", "prices", "Ready")
+        assert rig.house.ask("POST", f"/api/v2/tools/{rig.namespace}.prices/disable", {})[0] == 200
+        rig.wait("mcptool", "prices", "Disabled")
+
+
+def test_an_orphan_stays_at_the_server(rig: Rig) -> None:
+    with prices() as server:
+        rig.apply("MCPTool", "prices", {**endpoint(server), "deletionPolicy": "Orphan"})
+        rig.wait("mcptool", "prices", "Ready")
+        rig.kubectl("delete", "mcptool", "prices", "--timeout=60s")
+        said = rig.house.call(f"{rig.namespace}.prices")
+        assert said["success"], said
+
+
+def test_a_secret_reaches_its_host_alone_and_a_new_value_follows(rig: Rig) -> None:
+    """Rotation; and the value is in no object, event, log or answer."""
+    with prices() as server:
+        rig.secret("prices", token=CANARY)
+        ref = {"name": "prices", "key": "token"}
+        header = {"name": "Authorization", "prefix": "Bearer ", "secretKeyRef": ref}
+        rig.apply("MCPTool", "prices", endpoint(server, headers=[header]))
+        rig.wait("mcptool", "prices", "Ready")
+        name = f"{rig.namespace}.prices"
+        assert rig.house.call(name)["success"]
+        assert server.seen[-1] == f"Bearer {CANARY}"
+        rig.secret("prices", token=CANARY + "-2")
+        until(lambda: rig.house.call(name) and server.seen[-1] == f"Bearer {CANARY}-2", "rotation")
+        everything = rig.kubectl("get", "mcptools,events", "-o", "yaml")
+        everything += rig.operators[0].log.read_text() + rig.house.program.log.read_text()
+        everything += json.dumps(rig.house.ask("GET", f"/api/v2/tools/{name}")[1])
+        everything += json.dumps(rig.house.ask("GET", "/api/v2/audit")[1])
+        for shape in (CANARY, base64.b64encode(CANARY.encode()).decode().rstrip("=")[:20]):
+            assert shape not in everything
+        rig.kubectl("delete", "mcptool", "prices", "--timeout=60s")
+        assert rig.house.ask("GET", "/api/v2/secrets")[1]["secrets"] == []
+
+
+def test_a_secret_that_comes_later_is_found(rig: Rig) -> None:
+    with prices() as server:
+        header = {"name": "X-Token", "secretKeyRef": {"name": "late", "key": "token"}}
+        rig.apply("MCPTool", "prices", endpoint(server, headers=[header]))
+        assert "no Secret late" in rig.wait("mcptool", "prices", "SecretMissing")["message"]
+        rig.secret("late", token=CANARY)
+        rig.wait("mcptool", "prices", "Ready")
