@@ -20,9 +20,10 @@ from pilotage.audit.checkpoint import Checkpoints
 from pilotage.audit.log import AuditLog
 from pilotage.config import Settings
 from pilotage.domain.approval import Approval, Verdict
-from pilotage.domain.call import Principal, Report, ToolCall, ToolResult, silent
+from pilotage.domain.call import VIA, Principal, Report, ToolCall, ToolResult, silent
 from pilotage.domain.errors import Denied, PilotageError
 from pilotage.domain.ids import new_id
+from pilotage.kubernetes.clusters import Clusters
 from pilotage.pipeline.access import RunAccess
 from pilotage.pipeline.files import opened
 from pilotage.pipeline.prepare import Terms
@@ -89,7 +90,9 @@ class App:
             Roots: roots,
             Redactor: self.redactor,
             Settings: settings,
+            Clusters: (clusters := Clusters(settings.clusters)),
         }
+        self._clusters = clusters
         self.runs = self._runs(settings)
         self._judges = StepApprovals(self.approvals, self.runs, lambda: self.person_here)
         self.run_access = RunAccess(
@@ -187,10 +190,12 @@ class App:
         self.audit.note(event, self.policy.version, Principal("pilotage", frozenset()), words)
 
     def _current(self, by: Principal) -> Principal:
-        """Who started a run, with the rights of today: a key may have been revoked since."""
-        if not by.name.startswith("key:"):
+        """Who started a run, with the rights of today: a key may have been revoked since. Somebody
+        for whom a key has spoken has the rights of that key."""
+        _, _, holder = by.name.rpartition(VIA)
+        if not holder.startswith("key:"):
             return by
-        name = by.name.removeprefix("key:")
+        name = holder.removeprefix("key:")
         key = self.keys.named(name)
         if key is None or key.revoked or (key.expires is not None and key.expires <= time.time()):
             raise Denied(f"the API key {name} is not valid any more", "pilotage keys list")
@@ -250,6 +255,7 @@ class App:
         """End what runs in this event loop: runs that are driven here, then connections."""
         await self.runs.close()
         await self.fair.attempts.close()
+        await self._clusters.close()
         if "others" in vars(self):
             await self.others.close()
 

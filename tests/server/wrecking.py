@@ -76,6 +76,10 @@ class Site:
 
 @pytest.fixture
 async def site(house: House) -> Site:
+    return site_of(house)
+
+
+def site_of(house: House) -> Site:
     made = Site(house)
 
     @tool(Effect.DESTROY)

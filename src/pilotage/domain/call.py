@@ -44,6 +44,10 @@ class Principal:
     tools: tuple[str, ...] = ("*",)
 
 
+VIA = " via "
+"""In a principal's name, between a person and the key by which a program speaks for them."""
+
+
 class Peer(Struct, frozen=True):
     """The MCP client behind a call, for a tool whose server is elsewhere: what it is able to do,
     and what it said beside the arguments.

@@ -27,6 +27,7 @@ from pilotage.policy.roles import read as read_roles
 logger = logging.getLogger(__name__)
 REMEMBERED = 10_000
 SHIPPED = "roles.yaml"
+ACT = "act:"
 _ACTIONS = (("call", Answer.ALLOW), ("ask", Answer.ASK))
 
 
@@ -144,9 +145,13 @@ class Policy:
         self.decide = rules.decide
 
     def may(self, by: Principal, action: str) -> bool:
-        """May `by` do `action` (such as audit:read) at the management API?"""
+        """May `by` do `action` (such as audit:read) at the management API? To speak for a person
+        (act:for:NAME) must be said by that word: `*` does not mean it, or whoever may do everything
+        would approve its own calls in the name of others."""
         roles = self.roles
         patterns = [p for name in by.roles if name in roles for p in roles[name].manage]
+        if action.startswith(ACT):
+            patterns = [p for p in patterns if p.startswith(ACT)]
         return any(fnmatch.fnmatchcase(action, pattern) for pattern in patterns)
 
 

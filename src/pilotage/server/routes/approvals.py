@@ -13,6 +13,7 @@ from pilotage.app import App
 from pilotage.domain.approval import Approval, ApprovalState, Verdict, Vote
 from pilotage.domain.call import Principal
 from pilotage.server.http import BY
+from pilotage.server.routes.permission import speaker
 
 Limit = Annotated[int, Query(ge=1, le=1000)]
 
@@ -87,12 +88,12 @@ def add(api: FastAPI, app: App) -> None:
     @api.post("/api/v2/approvals/{id}/approve", tags=["approvals"])
     async def approve(id: str, request: Request, word: Word | None = None) -> ApprovalView:
         """Let the call run, once. Needs approvals:write, and that somebody else has asked."""
-        return view(await app.judge(id, _by(request), Verdict.APPROVED, _reason(word)))
+        return view(await app.judge(id, speaker(app, request), Verdict.APPROVED, _reason(word)))
 
     @api.post("/api/v2/approvals/{id}/reject", tags=["approvals"])
     async def reject(id: str, request: Request, word: Word | None = None) -> ApprovalView:
         """Refuse it for good. Who has asked may withdraw it so."""
-        return view(await app.judge(id, _by(request), Verdict.REJECTED, _reason(word)))
+        return view(await app.judge(id, speaker(app, request), Verdict.REJECTED, _reason(word)))
 
 
 def view(one: Approval) -> ApprovalView:

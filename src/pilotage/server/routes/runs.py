@@ -19,7 +19,7 @@ from pilotage.pipeline import lint, load, told
 from pilotage.pipeline.prepare import Given, github
 from pilotage.pipeline.tell import problem_line
 from pilotage.server.http import BY, Detailed
-from pilotage.server.routes.permission import may
+from pilotage.server.routes.permission import may, speaker
 from pilotage.store.runs import Wanted
 from pilotage.tool.answer import answer
 
@@ -222,8 +222,7 @@ def _add_verb(api: FastAPI, app: App, verb: str, summary: str) -> None:
         responses={200: {"model": RunView}, **refusals(400, 404, 409)},
     )
     async def say(run: str, request: Request, body: Said | None = None) -> dict[str, Any]:
-        said = body or Said()
-        by: Principal = request.scope[BY]
+        said, by = body or Said(), speaker(app, request)
         app.run_access.spoken_to(run, by, verb)
         if verb == "cancel":
             if said.step is not None:
