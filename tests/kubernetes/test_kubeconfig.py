@@ -287,6 +287,14 @@ WRONG = {
         "{current-context: x, contexts: [{name: x, context: {cluster: c}}], clusters: "
         "[{name: c, cluster: {server: 'https://x', certificate-authority-data: '!'}}]}"
     ),
+    "its proxy-url is": (
+        "{current-context: x, contexts: [{name: x, context: {cluster: c}}], clusters: "
+        "[{name: c, cluster: {server: 'https://x', proxy-url: 'socks5://y'}}]}"
+    ),
+    "its server is": (
+        "{current-context: x, contexts: [{name: x, context: {cluster: c}}], clusters: "
+        "[{name: c, cluster: {server: 'x:6443'}}]}"
+    ),
     "auth-provider": (
         "{current-context: x, contexts: [{name: x, context: {cluster: c, user: u}}], clusters: "
         "[{name: c, cluster: {server: 'https://x'}}], users: [{name: u, user: "

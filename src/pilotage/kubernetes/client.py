@@ -18,6 +18,7 @@ import msgspec
 
 from pilotage.domain.errors import BadInput
 from pilotage.kubernetes.cluster import Cluster
+from pilotage.kubernetes.errors import Unreachable
 from pilotage.kubernetes.kind import POD, Kind, Object
 from pilotage.kubernetes.transport import Transport
 from pilotage.kubernetes.watch import Event, watched
@@ -67,7 +68,7 @@ class Client:
     async def raw(self, method: str, path: str, **more: Any) -> Object:
         """The answer to any request, an object: /version, a subresource. `more` as Transport.ask
         takes it: query, data, headers, seconds."""
-        return _object(await self.transport.ask(method, path, **more))
+        return _object(await self.transport.ask(method, path, **more), f"{method} {path}")
 
     async def get(
         self, kind: Kind, name: str, namespace: str | None = None, subresource: str = ""
@@ -281,10 +282,15 @@ class Client:
         return await self.raw(method, path, query=query, data=data, headers=headers)
 
 
-def _object(answer: bytes) -> Object:
-    told = msgspec.json.decode(answer)
-    assert isinstance(told, dict), "the API answers with objects"
-    return told
+def _object(answer: bytes, asked: str) -> Object:
+    try:
+        return _decode(answer)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        what = f"{asked}: the answer is no object: {error}"
+        raise Unreachable(what, "is that a Kubernetes API?", status=502) from None
+
+
+_decode = msgspec.json.Decoder(Object).decode
 
 
 def _whole(kind: Kind, object: Object) -> Object:

@@ -135,6 +135,9 @@ def _whole(inner: dict[str, Any], folder: Path) -> None:
 def _cluster(one: SingleConfig, merged: Mapping[str, Any]) -> Cluster:
     raw = _named(merged["clusters"], one.context.cluster, "cluster")
     authority = _pem(one.cluster.certificate_auth_data, one.cluster.certificate_auth)
+    for what, url in (("server", one.cluster.server), ("proxy-url", raw.get("proxy-url"))):
+        if url is not None and not str(url).startswith(("https://", "http://")):
+            raise BadInput(f"its {what} is {url!r}", "it starts with https:// or http://")
     trust = Trust(authority, raw.get("tls-server-name"), one.cluster.insecure)
     return Cluster(
         one.context_name,

@@ -50,6 +50,7 @@ class Transport:
         self.fence: Callable[[str], None] | None = None
         """Asked with the method just before each request goes out; it raises to hold it back."""
         self._session: aiohttp.ClientSession | None = None
+        self._retired: aiohttp.ClientSession | None = None
         self._tls: ssl.SSLContext | None = None
         self._shown: Certificate | None = None
         self._sockets: weakref.WeakSet[socket.socket] = weakref.WeakSet()
@@ -61,6 +62,7 @@ class Transport:
             return
         await self._session.close()
         self._session = None
+        await self._end_retired()
         for each in self._sockets:
             with contextlib.suppress(OSError):
                 each.shutdown(socket.SHUT_RDWR)
@@ -68,6 +70,19 @@ class Transport:
             if all(each.fileno() < 0 for each in self._sockets):
                 break
             await asyncio.sleep(0)
+
+    async def _end_retired(self) -> None:
+        if self._retired is not None:
+            await self._retired.close()
+            self._retired = None
+
+    async def _renew(self, certificate: Certificate | None) -> None:
+        """From now on, connections show another certificate. What is under way ends by itself."""
+        await self._end_retired()
+        self._retired, self._session = self._session, None
+        if certificate is not None and self._tls is not None:
+            present(self._tls, certificate)
+        self._shown = certificate
 
     async def ask(
         self, method: str, path: str, *, seconds: float = ANSWER_SECONDS, **more: Any
@@ -147,10 +162,7 @@ class Transport:
         if authorization is not None:
             given["headers"] = {**sent["headers"], "Authorization": authorization}
         if credential.certificate is not self._shown and self._tls is not None:
-            await self.close()  # kept connections show the old one
-            if credential.certificate is not None:
-                present(self._tls, credential.certificate)
-            self._shown = credential.certificate
+            await self._renew(credential.certificate)
         if self.fence is not None:
             self.fence(method)
         try:

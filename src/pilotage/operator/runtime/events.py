@@ -32,9 +32,9 @@ Weight = Literal["Normal", "Warning"]
 
 @dataclass(slots=True)
 class _Told:
-    """What was told of an object: the last note of each reason, and what it may still say."""
+    """What was told of an object last, and how much may still be told."""
 
-    last: dict[str, str]
+    last: tuple[str, str, str]
     tokens: float
     at: float
 
@@ -59,8 +59,8 @@ class Recorder:
     def event(
         self, object: Object, weight: Weight, reason: str, note: str, action: str = "Reconcile"
     ) -> None:
-        """Tell of a transition of `object`. What was the last thing told of it for `reason` is not
-        told again; nor is anything beyond its share."""
+        """Tell of a transition of `object`. The same as the last time is not told again; nor is
+        anything beyond its share."""
         note = note if len(note) <= NOTE_LIMIT else note[: NOTE_LIMIT - 1] + "…"
         if not self._new(str(object["metadata"].get("uid") or ""), weight, reason, note):
             return
@@ -90,12 +90,12 @@ class Recorder:
                 _log.warning("an event of %s is not written: %s", event["regarding"], error)
 
     def _new(self, uid: str, weight: str, reason: str, note: str) -> bool:
-        now, said = self._clock(), f"{weight}: {note}"
-        told = self._told.pop(uid, None) or _Told({}, BURST, now)
+        now, said = self._clock(), (weight, reason, note)
+        told = self._told.pop(uid, None) or _Told(("", "", ""), BURST, now)
         self._told[uid] = told
         if len(self._told) > OBJECTS:
             self._told.popitem(last=False)
-        if told.last.get(reason) == said:
+        if told.last == said:
             return False
         told.tokens = min(BURST, told.tokens + (now - told.at) / REFILL_SECONDS)
         told.at = now
@@ -103,7 +103,7 @@ class Recorder:
             self.dropped += 1
             return False
         told.tokens -= 1
-        told.last = {reason: said}  # the state before comes again only as a transition
+        told.last = said
         return True
 
     def _event(self, object: Object, weight: str, reason: str, note: str, action: str) -> Object:

@@ -34,6 +34,8 @@ SYNC_SECONDS = 120.0
 """Caches that take longer to fill end the process: it could do nothing but look alive."""
 GRACE_SECONDS = 20.0
 """How long workers may finish what they have, of the 30 s that a pod has to end."""
+HANDOVER_SECONDS = 1.0
+"""How long where another process waits for our lease, and does again what we leave undone."""
 END_SECONDS = 3.0
 """How long what was cancelled may take to end, before we go on without it."""
 _log = logging.getLogger(__name__)
@@ -57,7 +59,8 @@ class Host:
         self._jobs: list[Callable[[], Coroutine[Any, Any, None]]] = []
         self._stop = asyncio.Event()
         self.lost: Callable[[Lost], None] = _log_lost
-        """Called the moment the lease is lost, before anything else is done about it."""
+        """Called the moment the lease is lost, before anything else is done about it. A process
+        whose one purpose this is sets `end_process`, as `serve` does."""
         self.election: Election | None = None
         self._lease_client: Client | None = None
         self._master = self.metrics.master.labels(lease)
@@ -185,8 +188,9 @@ class Host:
             await self._first(self._stop.wait(), *running, *beside)
             for controller in self._controllers:
                 controller.stop()
+            grace = GRACE_SECONDS if self.election is None else HANDOVER_SECONDS
             if running:
-                await asyncio.wait(running, timeout=GRACE_SECONDS)
+                await asyncio.wait(running, timeout=grace)
             await _cancelled(*running)
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(1):
@@ -234,7 +238,7 @@ class Host:
 async def serve(host: Host) -> int:
     """Run as the process' one purpose; its exit code. With the lease the process ends here and now,
     whatever hangs: what has not stopped by then must not go on beside the one who leads next."""
-    host.lost = _end
+    host.lost = end_process
     try:
         await host.run()
     except PilotageError as error:
@@ -247,7 +251,8 @@ def _log_lost(error: Lost) -> None:
     _log.critical("%s", error)
 
 
-def _end(error: Lost) -> None:
+def end_process(error: Lost) -> None:
+    """For `Host.lost`: nothing of this process goes on beside the one who leads next."""
     _log_lost(error)
     logging.shutdown()
     os._exit(1)

@@ -76,6 +76,9 @@ class Queue:
     def add_after(self, key: str, seconds: float, *, low: bool = False) -> None:
         """Not before `seconds` have gone. Of two delays the shorter counts; a key that is ready
         keeps its place."""
+        ready = key in self._urgent or key in self._low
+        if seconds > 0 and not ready and self._observer is not None:
+            self._observer.added(retry=False)
         self._delay(key, seconds, low)
 
     def retry(self, key: str, at_least: float = 0.0) -> float:
