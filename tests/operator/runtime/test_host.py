@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import contextlib
+import sys
+from pathlib import Path
 
+import aiohttp
 import pytest
 from cluster.access import Access
 
@@ -232,3 +236,36 @@ async def test_an_address_that_makes_no_sense_is_said(
     host.options = options.Options(address, "0")
     with pytest.raises(BadInput, match="is no address"):
         await host.run()
+
+
+async def test_an_event_loop_that_is_stuck_answers_no_probe(
+    control_plane: Access, client: Client, namespace: str
+) -> None:
+    argv = (str(Path(__file__).with_name("blocked.py")), str(control_plane.kubeconfig), namespace)
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, *argv, stdout=asyncio.subprocess.PIPE
+    )
+    try:
+        assert process.stdout is not None
+        port = int(await process.stdout.readline())
+        a_second = aiohttp.ClientTimeout(total=1)  # the kubelet's
+
+        async def healthy() -> bool:
+            async with (
+                aiohttp.ClientSession(timeout=a_second) as session,
+                session.get(f"http://127.0.0.1:{port}/healthz") as answer,
+            ):
+                return answer.status == 200
+
+        assert await healthy()
+        await client.create(CONFIG_MAP, config_map(namespace, "a", {"of": "test"}))
+
+        async def ill() -> bool:
+            with contextlib.suppress(TimeoutError):
+                return not await healthy()
+            return True
+
+        await comes(ill)
+    finally:
+        process.kill()
+        await process.wait()

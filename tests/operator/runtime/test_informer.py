@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
+import random
 
 import pytest
 from cluster.access import Access
@@ -15,8 +17,8 @@ from kubernetes.wire import Wire
 from pilotage.kubernetes import kubeconfig
 from pilotage.kubernetes.client import Client
 from pilotage.kubernetes.cluster import Cluster
-from pilotage.kubernetes.errors import Forbidden
-from pilotage.kubernetes.kind import CONFIG_MAP, NAMESPACE, SECRET
+from pilotage.kubernetes.errors import AlreadyExists, Forbidden, NotFound
+from pilotage.kubernetes.kind import CONFIG_MAP, NAMESPACE, SECRET, key_of
 from pilotage.operator.runtime.informer import Informer
 from waiting import LONG, until
 
@@ -215,3 +217,41 @@ async def test_a_handler_that_fails_keeps_no_other_from_hearing(
         await until(lambda: heard.said() == [("added", "a")])
     assert not task.done()
     assert "not today" in caplog.text
+
+
+async def test_however_often_it_is_cut_the_cache_ends_as_the_server_is(
+    client: Client, entrance: Cluster, namespace: str, follow: Follow
+) -> None:
+    """And so does who only hears of changes."""
+    chance = random.Random(5)
+    async with Wire(entrance) as wire, Client(wire.cluster) as far:
+        informer = Informer(far, CONFIG_MAP, namespaces=(namespace,), fields=OURS, page=3)
+        heard = Heard(informer)
+        follow(informer)
+        for turn in range(300):
+            name = f"c{chance.randrange(12)}"
+            with contextlib.suppress(NotFound, AlreadyExists):
+                if chance.random() < 0.3:
+                    await client.delete(CONFIG_MAP, name, namespace)
+                elif chance.random() < 0.5:
+                    await client.create(CONFIG_MAP, config_map(namespace, name))
+                else:
+                    change = {"data": {"turn": str(turn)}}
+                    await client.patch(CONFIG_MAP, name, change, namespace)
+            if turn % 30 == 10:
+                wire.cut()
+            elif turn % 30 == 20:
+                wire.mend()
+        await client.create(CONFIG_MAP, config_map(namespace, "last"))
+        wire.mend()
+        await until(lambda: ("added", "last") in heard.said())
+        there = (await client.list(CONFIG_MAP, namespace, fields=OURS)).items
+        expected = {key_of(each): each["metadata"]["resourceVersion"] for each in there}
+        assert {key: informer.store.version(key) for key in informer.store} == expected
+        told: dict[str, str] = {}
+        for change in heard.changes:
+            if change.new is None:
+                del told[change.key]
+            else:
+                told[change.key] = change.new["metadata"]["resourceVersion"]
+        assert told == expected
