@@ -149,5 +149,6 @@ async def test_an_argument_that_is_slow_to_search_for_secrets_holds_nobody_up(
         status, said = await call(house, "echo", house.key("developer"), text=text)
         assert (status, said["success"]) == (200, True)
         await house.app.audit.settled()
-        (entry,) = house.app.audit.list(tool="echo")
-        assert len(str(entry.body)) < 10_000
+        entries = house.app.audit.list(tool="echo")
+        assert all(len(str(entry.body)) < 10_000 for entry in entries)
+        assert entries

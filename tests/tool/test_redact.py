@@ -2,6 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import msgspec
 import pytest
 
 from pilotage.tool.redact import MASK, Redactor
@@ -71,3 +77,80 @@ def test_a_result_is_not_guessed_at() -> None:
         "token": "abc",
         "finding": GITHUB,
     }
+
+
+class Endless(Mapping[str, Any]):
+    """Counts how many of its items were looked at."""
+
+    def __init__(self) -> None:
+        self.taken = 0
+
+    def __getitem__(self, name: str) -> Any:
+        self.taken += 1
+        return {}
+
+    def __iter__(self) -> Iterator[str]:
+        return (str(number) for number in range(10_000_000))
+
+    def __len__(self) -> int:
+        return 10_000_000
+
+
+def test_of_arguments_no_more_is_looked_at_than_is_kept() -> None:
+    many = Endless()
+    assert "cut" in Redactor().arguments({"a": many, "b": "AKIAABCDEFGH12345678"})
+    assert many.taken < 20_000
+
+
+def test_arguments_that_are_too_large_are_kept_as_their_size_and_digest() -> None:
+    given = {"password": "hunter2", "more": {f"k{number}": number for number in range(10_000)}}
+    raw = msgspec.json.encode(given)
+    digest = hashlib.sha256(raw).hexdigest()
+    assert Redactor().arguments(given) == {"cut": len(raw), "sha256": digest}
+    texts = {"texts": ["x" * 1_000_000] * 10}
+    assert Redactor().arguments(texts) == {"texts": ["x" * 4_000] * 10}, "long texts are cut"
+
+
+def test_a_secret_on_the_edge_of_what_is_looked_at_is_not_shown() -> None:
+    redactor = Redactor()
+    redactor.mask("known-secret-" + "k" * 4_000)
+    for start in (3_990, 4_000, 8_000, 8_090):
+        text = "x" * start + "known-secret-" + "k" * 4_000 + GITHUB
+        shown = redactor.arguments({"text": text})["text"]
+        assert "known" not in shown
+        assert len(shown) <= 4_000
+
+
+@pytest.mark.parametrize("ascii_only", [True, False])
+@pytest.mark.parametrize(
+    "secret", ['p/a"s\\s', "pass\twort-ä-\U0001f600", "\x01\x08\x0c\x7f-secret"]
+)
+def test_a_known_secret_is_found_however_json_writes_it(secret: str, ascii_only: bool) -> None:
+    redactor = Redactor()
+    redactor.mask(secret)
+    value = {"text": f"a {secret} b", f"name {secret}": ["more"]}
+    clean = {"text": f"a {MASK} b", f"name {MASK}": ["more"]}
+    assert redactor.result(value) == clean
+    text = json.dumps({"result": value}, ensure_ascii=ascii_only)
+    for member in (text[1:-1], text[1:-1].replace("/", "\\/")):
+        cleaned = redactor.wire(member.encode())
+        assert json.loads(b"{" + cleaned + b"}") == {"result": clean}
+
+
+def test_a_member_without_a_secret_stays_the_very_same_bytes() -> None:
+    redactor = Redactor()
+    redactor.mask("known-secret")
+    for text in ('"result": {"a": "\\u0041\\/ \\n x"}', '"result":   {"b":  1.50}'):
+        assert redactor.wire(text.encode()) is not None
+        member = text.encode()
+        assert redactor.wire(member) is member
+
+
+def test_many_secrets_are_each_taken_out_the_longest_first() -> None:
+    redactor = Redactor()
+    for secret in ("abcd", "abcd-efgh", "redacted"):
+        redactor.mask(secret)
+    said = redactor.result({"a": "abcd abcd-efgh x", "b": "nothing"})
+    assert "abcd" not in said["a"]
+    assert "efgh" not in said["a"]
+    assert said["b"] == "nothing"

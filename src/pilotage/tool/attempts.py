@@ -27,10 +27,12 @@ from pilotage.domain.ids import new_id
 from pilotage.store import attempts as rows
 from pilotage.store.attempts import ROWS_LIMIT, Attempt, Held, Place
 from pilotage.store.database import Database
+from pilotage.tool.beside import beside, is_large
 from pilotage.tool.canonical import digest
 from pilotage.tool.failure import failed
 from pilotage.tool.flight import Flight
 from pilotage.tool.redact import Redactor
+from pilotage.tool.size import size_of
 from pilotage.tool.tool import Tool
 
 logger = logging.getLogger(__name__)
@@ -83,15 +85,9 @@ class Attempts:
             wanted = digest(call.arguments)
         except ValueError as error:
             raise BadInput(f"{tool.name}: no key for this call: {error}") from None
-        while (flight := self._flights.get(place)) is not None:
-            if flight.digest != wanted:
-                raise _other_arguments()
-            if not (tool.idempotent or flight.ended):
-                raise Conflict("a call with this Idempotency-Key is running", "wait for its answer")
-            joined = await flight.joined(report)
-            if joined is not None:
-                return _given(replace(joined, kept=Kept(_REPLAYED, 0.0)))
-            still()
+        joined = await self._joined(tool, place, wanted, report, still)
+        if joined is not None:
+            return _given(replace(joined, kept=Kept(_REPLAYED, 0.0)))
         found = rows.find(self._database, place)
         kept = self._judged(tool, wanted, found)
         if kept is not None:
@@ -110,6 +106,26 @@ class Attempts:
             self._let_go(place, flight)
             return _given(kept)
         return self._fly(place, flight, run, call)
+
+    async def _joined(
+        self,
+        tool: Tool,
+        place: Place,
+        wanted: str,
+        report: Report,
+        still: Callable[[], object],
+    ) -> ToolResult | None:
+        """The answer of the same call that runs here; None: none does."""
+        while (flight := self._flights.get(place)) is not None:
+            if flight.digest != wanted:
+                raise _other_arguments()
+            if not (tool.idempotent or flight.ended):
+                raise Conflict("a call with this Idempotency-Key is running", "wait for its answer")
+            joined = await flight.joined(report)
+            if joined is not None:
+                return joined
+            still()
+        return None
 
     async def _claim(
         self, tool: Tool, call: ToolCall, place: Place, wanted: str, *, fresh: bool
@@ -182,15 +198,21 @@ class Attempts:
         """Keep the answer, without known secrets. Until it is on disk, it is given from memory."""
         flight.end(result)
         try:
-            answer: bytes | None = _encode(self._redactor.whole(result))
-            if len(answer or b"") > ANSWER_LIMIT:
-                answer = None
+            large = is_large(result)
+            answer = await beside(self._kept, result) if large else self._kept(result)
             self._written += len(answer or b"")
             await self._database.write(lambda c: rows.end(c, call, result.outcome.value, answer))
         except PilotageError as error:
             logger.error("the answer of call %s is not kept: %s", call, error)
         finally:
             self._let_go(place, flight)
+
+    def _kept(self, result: ToolResult) -> bytes | None:
+        """As it is stored; None: it is too large for that."""
+        if size_of(result, ANSWER_LIMIT) > ANSWER_LIMIT:
+            return None
+        answer = _encode(self._redactor.whole(result))
+        return answer if len(answer) <= ANSWER_LIMIT else None
 
     def _let_go(self, place: Place, flight: Flight) -> None:
         if self._flights.get(place) is flight:

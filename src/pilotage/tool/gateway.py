@@ -27,6 +27,7 @@ from pilotage.domain.call import (
 from pilotage.domain.errors import Busy, Denied, PilotageError
 from pilotage.policy.policy import Policy
 from pilotage.tool.approvals import Approvals, Current
+from pilotage.tool.beside import beside, is_large
 from pilotage.tool.care import Care
 from pilotage.tool.eager import resume
 from pilotage.tool.failure import failed
@@ -90,8 +91,7 @@ class Gateway:
 
     async def call(self, call: ToolCall, report: Report = silent) -> ToolResult:
         """Run one call. What is refused before it runs is raised as a PilotageError."""
-        began = time.perf_counter()
-        report = report if report is silent else _cleaned(report, self._redactor)
+        began, report = time.perf_counter(), _cleaned(report, self._redactor)
         entry, decision, result, held = None, None, _CANCELLED, _NO_PLACES
         self._audit.open(call, self._redactor.arguments(call.arguments))
         self.running += 1
@@ -103,13 +103,11 @@ class Gateway:
             arguments, ignored = entry.arguments.check(call.arguments)
             call = call if arguments is call.arguments else replace(call, arguments=arguments)
             decision = self._policy.decide(call.by, call.tool, tool.effect_of(arguments), call)
-            plain = decision.answer is _ALLOW and call.idempotency_key is None
-            if plain and not (tool.cache_seconds or tool.retries):
+            if decision.answer is _ALLOW and call.idempotency_key is None and tool.plain:
                 running = tool.run(call, report)
             else:  # denied, or a person has approved this very call, or its answer is there
                 held = held or self._limits.hold(call, tool)  # it may wait for another's
-                still = partial(self._still, call, decision)
-                running = await self._care.begin(tool, call, decision, report, still)
+                running = await self._begin(tool, call, decision, report)
             try:
                 wants = running.send(None)
             except StopIteration as end:
@@ -121,15 +119,21 @@ class Gateway:
                 result = await _wait(tool, call, running, wants)
             said = ignored or result.error is not None or self._redactor.knows
             if said or tool.owner or not small(result):
-                result = self._fit(entry, result, ignored)
+                whole, result = result, ToolResult(result.outcome)  # should nobody wait for it
+                result = await self._fitted(entry, whole, ignored)
             return result
         except PilotageError as refused:
             result = self._refusal(call, refused)
             raise
         finally:
-            if held:
-                self._limits.release(held)
+            self._limits.release(held)
             self._close(entry, call, decision, result, time.perf_counter() - began)
+
+    async def _begin(
+        self, tool: Tool, call: ToolCall, decision: Decision, report: Report
+    ) -> Coroutine[Any, Any, ToolResult]:
+        still = partial(self._still, call, decision)
+        return await self._care.begin(tool, call, decision, report, still)
 
     def _refusal(self, call: ToolCall, refused: PilotageError) -> ToolResult:
         if self._observer is not None:
@@ -180,6 +184,14 @@ class Gateway:
         if now.answer is Answer.DENY or (now.answer is Answer.ASK and not asked):
             raise Denied(f"not tried again: {now.why}", now.hint)
 
+    async def _fitted(
+        self, entry: Entry, result: ToolResult, ignored: tuple[str, ...]
+    ) -> ToolResult:
+        """See _fit. A large one is looked through beside the event loop."""
+        if is_large(result):
+            return await beside(self._fit, entry, result, ignored)
+        return self._fit(entry, result, ignored)
+
     def _fit(self, entry: Entry, result: ToolResult, ignored: tuple[str, ...]) -> ToolResult:
         """Within its limit, without known secrets, with the names of arguments that did not count;
         that of another's tool without what hides in it."""
@@ -214,6 +226,8 @@ class Gateway:
 
 def _cleaned(report: Report, redactor: Redactor) -> Report:
     """Progress without secrets: it goes to whoever waits, and into the log of a run."""
+    if report is silent:
+        return report
 
     def told(progress: Progress) -> None:
         message = redactor.text(progress.message)

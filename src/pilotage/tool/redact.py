@@ -1,8 +1,12 @@
-"""Keep secrets out of what is stored and shown."""
+"""Keep secrets out of what is stored and shown. All of it is bounded, since it is done to whatever
+anybody sends: of large arguments no more is looked at than the audit keeps, and a large value is
+searched as bytes, so that only one with a known secret in it is walked.
+"""
 
 from __future__ import annotations
 
 import functools
+import hashlib
 import re
 from collections.abc import Callable, Mapping
 from types import NoneType
@@ -11,13 +15,15 @@ from typing import Any
 import msgspec
 from msgspec.structs import replace
 
+from pilotage.audit.log import BODY_LIMIT
 from pilotage.domain.call import ToolResult
 
 MASK = "[redacted]"
 TEXT_LIMIT = 4_000
-LOOKED_AT, LONGEST = 65_536, 4_096
-"""Of a long text, so many characters are looked at, and no secret is longer: so the end of what was
-looked at, where one may be cut through, is not shown."""
+LONGEST = 4_096
+LOOKED_AT = TEXT_LIMIT + LONGEST
+"""Of a long text, so many characters are looked at, and no secret is longer than LONGEST: so the
+end of what was looked at, where one may be cut through, is not shown."""
 SHORTEST = 15
 """No pattern of `_VALUE` fits a shorter text."""
 _NAME = re.compile(
@@ -30,48 +36,55 @@ _VALUE = re.compile(
     r"|\beyJ[\w-]{10,2000}+\.[\w-]{10,}+\.[\w-]{10,}\b|(?i:\bbearer\s+)[\w.~+/=-]{16,}",
     re.DOTALL,
 )
+_MARKS = ("-----BEGIN ", "AKIA", "ASIA", "ghp_", "gho_", "ghu_", "ghs_", "ghr_", "github_pat_")
+_MARKS += ("glpat-", "xox", "plt_", "eyJ")
+"""What fits `_VALUE` holds one of these, or "bearer": found much faster than a pattern is tried."""
+_encode = msgspec.json.Encoder(enc_hook=str).encode
 
 
 class Redactor:
     """`mask` takes values known to be secret (API keys, secrets of a pipeline)."""
 
     def __init__(self) -> None:
-        self._masked: set[str] = set()
-        self._known: re.Pattern[str] | None = None
+        self._masked: tuple[str, ...] = ()  # the longest first
+        self._needles: tuple[bytes, ...] = ()  # the same as they stand in JSON
         self.knows = False
         """Is there any value that `result` would take out?"""
 
     def mask(self, value: str) -> None:
         """From now on, `value` and each of its lines are replaced wherever they appear."""
         lines = {line for line in (value, *value.splitlines()) if len(line.strip()) >= 4}
-        if lines - self._masked:
-            self._masked |= lines
-            longest_first = sorted(self._masked, key=len, reverse=True)
-            self._known = re.compile("|".join(map(re.escape, longest_first)))
-            self.knows = True
+        if lines - set(self._masked):
+            masked = sorted(lines.union(self._masked), key=len, reverse=True)
+            needles = tuple(_encode(line)[1:-1] for line in masked)
+            self._masked, self._needles, self.knows = tuple(masked), needles, True
 
     def text(self, text: str) -> str:
         """Without known secrets and without what looks like one."""
-        if self._known is not None:
-            text = self._known.sub(MASK, text)
-        return _VALUE.sub(MASK, text) if len(text) >= SHORTEST else text
+        text = self._clean(text)
+        return _VALUE.sub(MASK, text) if _may_hold(text) else text
 
     def result(self, value: Any) -> Any:
         """A tool's answer without known secrets: nothing is guessed, so data stays whole."""
-        known = self._known
-        if known is None:
+        if not self.knows:
             return value
-        return _walk(value, lambda text: known.sub(MASK, text))
+        try:
+            there = self._holds(_encode(value))
+        except (UnicodeError, TypeError, RecursionError):  # it is no JSON
+            there = True
+        return _walk(value, self._clean) if there else value
 
     def wire(self, member: bytes) -> bytes:
         """A member of a JSON object (`"name": value`), as bytes, without known secrets; the same
         bytes where it holds none."""
-        known, text = self._known, member.decode("utf-8", "replace")
-        if known is None or ("\\" not in text and known.search(text) is None):
+        if not self.knows:
+            return member
+        plain = b"\\u" not in member and b"\\/" not in member  # each text is written in one way
+        if plain and not self._holds(member):
             return member
         value = msgspec.json.decode(b"{" + member + b"}")
         clean = self.result(value)
-        return member if clean == value else msgspec.json.encode(clean)[1:-1]
+        return member if clean is value else _encode(clean)[1:-1]
 
     def whole(self, result: ToolResult) -> ToolResult:
         """A result without known secrets."""
@@ -85,11 +98,25 @@ class Redactor:
         )
 
     def arguments(self, value: Mapping[str, Any]) -> Mapping[str, Any]:
-        """Arguments as the audit keeps them: secrets out by name and by look, long texts cut."""
-        if self._known is None and _is_plain(value):
+        """Arguments as the audit keeps them: secrets out by name and by look, long texts cut. Of
+        those that are too large for it, their size and digest."""
+        if not self.knows and _is_plain(value):
             return value
-        walked: Mapping[str, Any] = _walk(value, self._short, _named)
-        return walked
+        try:
+            kept: Mapping[str, Any] = _Kept(self._short).walk(value)
+        except _Full:
+            raw = _encode(value)
+            return {"cut": len(raw), "sha256": hashlib.sha256(raw).hexdigest()}
+        return kept
+
+    def _clean(self, text: str) -> str:
+        for secret in self._masked:
+            if secret in text:
+                text = text.replace(secret, MASK)
+        return text
+
+    def _holds(self, encoded: bytes) -> bool:
+        return any(needle in encoded for needle in self._needles)
 
     def _short(self, text: str) -> str:
         shown = self.text(text[:LOOKED_AT])
@@ -98,9 +125,47 @@ class Redactor:
         return shown[:TEXT_LIMIT]
 
 
+class _Full(Exception):
+    """These arguments are larger than the audit keeps."""
+
+
+class _Kept:
+    """One walk over arguments: each text changed; under a name that says that it is a secret, every
+    text and number masked, however deep it lies. Raises _Full once there is too much of it."""
+
+    def __init__(self, change: Callable[[str], str]) -> None:
+        self._change, self._left = change, BODY_LIMIT
+
+    def walk(self, value: Any, hidden: bool = False) -> Any:
+        if isinstance(value, str):
+            text = MASK if hidden else self._change(value)
+            self._take(len(text) + 3)
+            return text
+        self._take(2)
+        if isinstance(value, (bool, float, NoneType)):
+            return value
+        if isinstance(value, int):
+            return MASK if hidden else value
+        if isinstance(value, Mapping):
+            made = {}
+            for name, item in value.items():
+                self._take(len(name) + 4)
+                key = name if hidden else self._change(name)
+                made[key] = self.walk(item, hidden or _named(name))
+            return made
+        if isinstance(value, (list, tuple)):
+            return [self.walk(item, hidden) for item in value]
+        return value
+
+    def _take(self, size: int) -> None:
+        self._left -= size
+        if self._left < 0:
+            raise _Full
+
+
 def looks_secret(text: str) -> bool:
     """Does this text hold what looks like a key, a token or a password?"""
-    return _VALUE.search(text) is not None
+    return _may_hold(text) and _VALUE.search(text) is not None
 
 
 def names_secret(name: str) -> bool:
@@ -131,28 +196,19 @@ def _is_plain(value: Mapping[str, Any]) -> bool:
     return True
 
 
-def _whole(_: str) -> str:
-    return MASK
+def _may_hold(text: str) -> bool:
+    """False: nothing in it fits `_VALUE`."""
+    if len(text) < SHORTEST:
+        return False
+    return any(mark in text for mark in _MARKS) or "bearer" in text.lower()
 
 
-def _walk(
-    value: Any, change: Callable[[str], str], named: Callable[[str], bool] | None = None
-) -> Any:
-    """The same value with each text changed. Under a name that is `named`, every text and number
-    is masked, however deep it lies."""
+def _walk(value: Any, change: Callable[[str], str]) -> Any:
+    """The same value with each text changed."""
     if isinstance(value, str):
         return change(value)
-    if isinstance(value, (bool, float, NoneType)):
-        return value
-    if isinstance(value, int):
-        return MASK if change is _whole else value
     if isinstance(value, Mapping):
-        return {
-            change(k) if change is not _whole else k: _walk(
-                v, _whole if named is not None and named(k) else change, named
-            )
-            for k, v in value.items()
-        }
+        return {change(name): _walk(item, change) for name, item in value.items()}
     if isinstance(value, (list, tuple)):
-        return [_walk(item, change, named) for item in value]
+        return [_walk(item, change) for item in value]
     return value

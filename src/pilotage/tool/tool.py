@@ -86,6 +86,11 @@ class Tool:
                 "leave it out, or say so of the tool",
             )
 
+    @property
+    def plain(self) -> bool:
+        """A call of it simply runs: no answer of it is kept, and nothing is tried again."""
+        return not (self.cache_seconds or self.retries)
+
     def effect_of(self, arguments: Mapping[str, Any]) -> Effect:
         """What a call with these arguments does."""
         if self.actions is None:
