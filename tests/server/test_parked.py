@@ -330,6 +330,40 @@ async def test_the_time_of_a_person_is_not_that_of_the_tool(tmp_path: Path) -> N
         assert words(await answer(client, asked)) == "ada"
 
 
+async def test_nor_is_it_before_2026(tmp_path: Path) -> None:
+    async def elicit(_: Any, __: Any) -> types.ElicitResult:
+        await until(lambda: time.monotonic() > began + 0.6)
+        return ADA
+
+    async with sited(tmp_path, timeout=0.5) as site:
+        key = site.house.key("developer")
+        async with connected(site.house, key, "legacy", elicitation_callback=elicit) as client:
+            began = time.monotonic()
+            assert words(await client.call_tool("echo", {"text": "who?"})) == "ada"
+
+
+async def test_a_stream_that_is_cut_while_somebody_thinks_is_no_outage(site: Site) -> None:
+    params = {"mode": "form", "message": "who?", "requestedSchema": FORM}
+    cut = asyncio.Event()
+
+    async def cuts(asked: Asked) -> Any:
+        if not asked.arguments["text"]:
+            return said("fine")
+        told = {"id": asked.message["id"], "method": "elicitation/create", "params": params}
+        await asked.tell({"jsonrpc": "2.0", **told})
+        await cut.wait()
+        return None
+
+    site.server.answer = cuts
+    async with site.client() as client:
+        asked = [await question(client) for _ in range(5)]
+        cut.set()
+        for one in asked:
+            assert "broke off" in words(await answer(client, one))
+        assert words(await call(client, "")) == "fine"
+        assert not site.house.app.others.federation.connections[0].breaker.why
+
+
 async def test_who_is_asked_holds_up_nobody_else(tmp_path: Path) -> None:
     async with sited(tmp_path, parallel=1) as site, site.client() as client:
         asked = [await question(client) for _ in range(3)]

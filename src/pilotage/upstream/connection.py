@@ -99,19 +99,23 @@ class Connection:
             raise Unavailable(self._said_down(self.breaker.why or "not reached yet"))
         if self._slots.locked() and self._waiting >= self.upstream.parallel:
             raise Busy(f"{self.who} has {self.upstream.parallel} calls, and as many wait")
-        began = time.monotonic()
+        began, slot = time.monotonic(), Slot(self._slots)
         try:
-            return await self._within(method, params, relay)
+            return await self._within(method, params, relay, slot)
         except asyncio.CancelledError:
             if time.monotonic() - began >= self.upstream.timeout * 0.9:
                 self._suspect()
             raise
         except wire.Lost as error:
-            self._failed(error.what)
+            if slot.was_lent:
+                self._suspect()  # a stream that said nothing while somebody thought is soon cut
+            else:
+                self._failed(error.what)
             raise
 
-    async def _within(self, method: str, params: Mapping[str, Any], relay: Relay) -> bytes:
-        slot = Slot(self._slots)
+    async def _within(
+        self, method: str, params: Mapping[str, Any], relay: Relay, slot: Slot
+    ) -> bytes:
         self._waiting += 1
         try:
             await slot.begin()

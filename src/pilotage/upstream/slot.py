@@ -15,6 +15,7 @@ class Slot:
         self._slots = slots
         self._held = self._ended = False
         self._questions = 0
+        self.was_lent = False
 
     async def begin(self) -> None:
         """Wait for it."""
@@ -35,6 +36,7 @@ class Slot:
     async def lent(self) -> AsyncIterator[None]:
         """While this is open, another call may have it; then it is waited for."""
         self._questions += 1
+        self.was_lent = True
         self._give_back()
         try:
             yield
