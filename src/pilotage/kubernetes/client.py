@@ -251,8 +251,9 @@ class Client:
         previous: bool = False,
         tail: int | None = None,
         limit_bytes: int | None = None,
-    ) -> AsyncIterator[bytes]:
-        """What a container wrote, in pieces as they come; with `follow` until it ends."""
+    ) -> AsyncGenerator[bytes, None]:
+        """What a container wrote, in pieces as they come; with `follow` until it ends.
+        Who leaves it before closes it (`contextlib.aclosing`)."""
         query = {"container": container} if container else {}
         query |= {"follow": "true"} if follow else {}
         query |= {"previous": "true"} if previous else {}
