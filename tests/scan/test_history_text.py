@@ -45,6 +45,7 @@ async def test_it_is_whole_however_little_is_held_in_memory(
         f"{at}.people": "a <a@example.com>",
         f"{then}.message": "three\n",
         f"{then}.tag/{tag}/v1": "four\n",
+        f"{then}.taghead/{tag}": "tag v1",
         f"{then}.tagger/{tag}/v1": "a <a@example.com>",
     }
 

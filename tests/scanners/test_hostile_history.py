@@ -94,7 +94,15 @@ async def test_a_secret_as_a_persons_name_is_found(tmp_path: Path, who: str) -> 
     )  # fmt: skip
 
 
-@pytest.mark.parametrize("line", [f"x-note {KEY_LINE}", f"mergetag object 1\n type commit\n {KEY}"])
+@pytest.mark.parametrize(
+    "line",
+    [
+        f"x-note {KEY_LINE}",
+        f"mergetag object 1\n type commit\n {KEY}",
+        f"encoding {KEY}",
+        f"tag {KEY}",
+    ],
+)
 async def test_a_secret_in_another_line_of_a_commits_head_is_found(
     tmp_path: Path, line: str
 ) -> None:
@@ -155,6 +163,14 @@ async def test_a_tag_with_a_name_that_is_no_path_is_read(tmp_path: Path) -> None
     scan = await passes.scan(source, "gitleaks")
     assert len(found(scan, "gitleaks", "history")) == 6
     assert not scan.unread
+
+
+async def test_a_secret_as_the_name_of_a_tag_is_found_and_not_repeated(tmp_path: Path) -> None:
+    source = repository(tmp_path / "r", {"a": "1"})
+    git(source, "tag", "-a", "-m", "x", KEY)
+    [leak] = await leaks(source)
+    assert leak.location.path == ".git/header of a tag"
+    assert KEY not in str(leak)
 
 
 # files

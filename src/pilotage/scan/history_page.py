@@ -24,14 +24,14 @@ _PLACES = {
     "header": ".git/header of the commit",
     "tag": ".git/message of the tag {tag}",
     "tagger": ".git/tagger of the tag {tag}",
-    "taghead": ".git/header of the tag {tag}",
+    "taghead": ".git/header of a tag",
 }
 _WHO = b"pilotage <pilotage@localhost> 0 +0000"
 
 
 def name(commit: str, kind: str, path: bytes = b"") -> bytes:
     """What is called so there. `kind` is a key of the table above; `path` that of a file, or
-    `ID/NAME` of a tag."""
+    `ID/NAME` of a tag (`ID` alone where the name itself is looked at)."""
     return b"%s/%s.%s" % (commit[:2].encode(), commit.encode(), kind.encode()) + (
         b"/" + path if path else b""
     )

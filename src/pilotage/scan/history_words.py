@@ -25,7 +25,7 @@ LARGEST = 8 << 20
 _PERSON = re.compile(rb"(?:author|committer|tagger) (.*?)(?: (-?\d+) [-+]\d+)?")
 _TAG = re.compile(rb"[^/.\0- \x7f][^/\0- \x7f]{,200}(?:/[^/.\0- \x7f][^/\0- \x7f]{,200})*")
 """What git allows as the name of a tag, more or less; in an object may be anything."""
-_LINKS = (b"tree", b"parent", b"object", b"type", b"tag", b"encoding")
+_LINK = re.compile(rb"(tree|parent|object) ([0-9a-f]{40,64})|(type) (commit|tree|blob|tag)")
 _KINDS = {"commit": ("message", "people", "header"), "tag": ("tag", "tagger", "taghead")}
 
 
@@ -63,25 +63,27 @@ def _texts(
         if sort == "tag":
             tag = _TAG.fullmatch(links.get(b"tag", b""))
             path = own.encode() + b"/" + (tag[0] if tag else b"?")
-            commit = links[b"object"].decode() if links.get(b"type") == b"commit" else own
+            if links.get(b"type") == b"commit":
+                commit = links[b"object"].decode()
         said = (message, b"\n".join(dict.fromkeys(people)), b"\n".join(others))
         for kind, text in zip(_KINDS[sort], said, strict=True):
             key = blake2b(kind.encode() + text, digest_size=16).digest()
             if text.strip() and key not in known:
                 known.add(key)
-                yield name(commit, kind, path), as_text(text)
+                named = path if kind != "taghead" else own.encode()
+                yield name(commit, kind, named), as_text(text)
 
 
 def _read(head: bytes) -> tuple[list[bytes], list[bytes], dict[bytes, bytes]]:
-    """Who made it, the lines that only it has (signatures, what is of other programs), its links
-    to others."""
+    """Who made it; what else is said (a signature, the name of a tag, what is of other programs);
+    the first line of each word."""
     people, others, links = list[bytes](), list[bytes](), dict[bytes, bytes]()
     for line in head.split(b"\n"):
         word, _, rest = line.partition(b" ")
         if person := _PERSON.fullmatch(line):
             people.append(person[1])
-        elif word in _LINKS:
-            links[word] = rest
-        else:
+            continue
+        if not _LINK.fullmatch(line):
             others.append(line)
+        links.setdefault(word, rest)
     return people, others, links
