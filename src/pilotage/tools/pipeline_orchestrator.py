@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 from pilotage.domain.call import Effect, ToolResult
@@ -43,7 +44,8 @@ async def pipeline_orchestrator(
     """
     value: dict[str, Any] = {"name": name, "steps": steps, "description": description}
     value |= {"inputs": inputs, "env": env}
-    linted = lint.lint(Document(value), runs.tools)
+    # Beside the event loop, since who sends a long one should hold up nobody else.
+    linted = await asyncio.to_thread(lint.lint, Document(value), runs.tools)
     pipeline = lint.checked(linted)
     given = Given(values, github(context), environment, here.call.idempotency_key)
     run = await runs.start(pipeline, given, here.call.by)

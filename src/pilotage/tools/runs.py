@@ -5,14 +5,17 @@ pipeline_orchestrator waits for the end; these answer at once, with ids that sta
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from pilotage.domain.call import Effect, Principal
 from pilotage.domain.errors import BadInput, Denied
+from pilotage.domain.pipeline import Pipeline
 from pilotage.domain.run import RunState
 from pilotage.pipeline import lint, load
 from pilotage.pipeline.access import WRITE, RunAccess
+from pilotage.pipeline.catalogue import Catalogue
 from pilotage.pipeline.prepare import Given, github
 from pilotage.pipeline.tell import Teller, problem_line
 from pilotage.store.runs import Wanted
@@ -100,13 +103,8 @@ async def run_start(
     """
     _refuse_steps(here)
     access.check(here.call.by, WRITE)
-    document = load.document(pipeline) if isinstance(pipeline, str) else load.Document(pipeline)
-    tools = access.runs.tools
-    try:
-        made = lint.runnable(lint.lint(document, tools), tools)
-    except lint.NotRunnable as error:
-        lines = [problem_line(each) for each in error.problems[:PROBLEMS]]
-        raise BadInput("\n".join(lines), "mend each of these") from None
+    # Beside the event loop, since who sends a long one should hold up nobody else.
+    made = await asyncio.to_thread(_linted, pipeline, access.runs.tools)
     given = Given(inputs, github(context), {}, key or here.call.idempotency_key)
     return _status(access, await access.start(made, given, here.call.by))
 
@@ -198,6 +196,16 @@ async def run_resume(
     by = _speaker(access, run, here, "resume")
     await access.runs.resume(run, by, step or None, reason)
     return _status(access, run)
+
+
+def _linted(pipeline: str | dict[str, Any], tools: Catalogue) -> Pipeline:
+    """BadInput names what is wrong with it, the first of it."""
+    document = load.document(pipeline) if isinstance(pipeline, str) else load.Document(pipeline)
+    try:
+        return lint.runnable(lint.lint(document, tools), tools)
+    except lint.NotRunnable as error:
+        lines = [problem_line(each) for each in error.problems[:PROBLEMS]]
+        raise BadInput("\n".join(lines), "mend each of these") from None
 
 
 def _speaker(access: RunAccess, run: str, here: Call, verb: str) -> Principal:
