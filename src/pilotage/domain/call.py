@@ -48,6 +48,11 @@ VIA = " via "
 """In a principal's name, between a person and the key by which a program speaks for them."""
 
 
+LET_GO = "let go"
+"""The message of a cancellation by which a process lets a call of a run go: another process takes
+the step up. What runs elsewhere for it is left running."""
+
+
 class Peer(Struct, frozen=True):
     """The MCP client behind a call, for a tool whose server is elsewhere: what it is able to do,
     and what it said beside the arguments.
@@ -72,7 +77,8 @@ class Peer(Struct, frozen=True):
 class ToolCall(Struct, frozen=True):
     """One request to run one tool. `via` is the door: rest, mcp, cli or step.
 
-    `idempotency_key` is the same for each attempt at the same piece of work.
+    `idempotency_key` is the same for each attempt at the same piece of work; `attempt` counts them,
+    and is the same again for one that a crash has cut off.
     `timeout` is in seconds and can only shorten the tool's own. `approval` is the id of the
     approval that the caller names.
     """
@@ -88,6 +94,7 @@ class ToolCall(Struct, frozen=True):
     timeout: float | None = None
     approval: str | None = None
     peer: Peer | None = None
+    attempt: int = 1
 
 
 class Kept(Struct, frozen=True):

@@ -17,7 +17,7 @@ from typing import Any
 
 import msgspec
 
-from pilotage.domain.call import Outcome, Principal, Progress, Report, ToolCall, ToolResult
+from pilotage.domain.call import LET_GO, Outcome, Principal, Progress, Report, ToolCall, ToolResult
 from pilotage.domain.errors import Busy, Denied, NeedsApproval, PilotageError, Unavailable
 from pilotage.domain.ids import new_id
 from pilotage.domain.run import Kind, Run, RunState, StepRun, StepState
@@ -174,6 +174,7 @@ class Driver:
 
     async def _call(self, name: str) -> Mapping[str, Any]:
         step, run = self.plan.steps[name], self.run
+        stands = run.steps[name]
         try:
             call = ToolCall(
                 id=new_id(),
@@ -185,6 +186,7 @@ class Driver:
                 run=run.id,
                 step=name,
                 timeout=step.timeout,
+                attempt=stands.attempt - stands.interruptions,
             )
             return _body(await self._means.call(call, partial(self._hear, name)))
         except NeedsApproval as waits:
@@ -225,7 +227,7 @@ class Driver:
         tasks = list(self._tasks.values())
         self._cancelled.clear()
         for task in tasks:
-            task.cancel()
+            task.cancel(LET_GO)
         if tasks:
             with contextlib.suppress(asyncio.CancelledError):
                 await asyncio.gather(*tasks, return_exceptions=True)

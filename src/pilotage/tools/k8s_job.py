@@ -1,0 +1,286 @@
+"""Run a container as a Job of a Kubernetes cluster, and wait for its end.
+
+As a step of a pipeline it is adopted by its name after a crash: the name is made of run, step and
+attempt, so that no attempt ever runs twice.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from pilotage.domain.call import LET_GO, Effect, Outcome, ToolCall, ToolResult
+from pilotage.domain.errors import BadInput, Conflict
+from pilotage.domain.text import visible
+from pilotage.kubernetes.client import Client
+from pilotage.kubernetes.clusters import Clusters
+from pilotage.kubernetes.errors import AlreadyExists, ApiError, NotFound
+from pilotage.kubernetes.kind import JOB, POD, Object
+from pilotage.tool.tool import Call, tool
+
+LONGEST = 86_400
+LOG = 20_000
+"""Characters of the log's end in an answer."""
+KEPT_SECONDS = 86_400
+"""How long the cluster keeps a Job that has ended, so that its end is not missed."""
+LOOK_SECONDS = 2.0
+MARK = "pilotage/work"
+USER = 65532
+_LABEL = "app.kubernetes.io/managed-by"
+
+
+@dataclass(frozen=True, slots=True)
+class _Work:
+    """One Job: where it is, and what marks it as this very piece of work."""
+
+    client: Client
+    namespace: str
+    name: str
+    mark: str
+
+
+@tool(Effect.WRITE, idempotent=True, timeout=LONGEST, tasks="optional")
+async def k8s_job(
+    image: str,
+    namespace: str = "",
+    command: list[str] | None = None,
+    args: list[str] | None = None,
+    env: list[dict[str, Any]] | None = None,
+    working_dir: str = "",
+    image_pull_policy: str = "",
+    resources: dict[str, Any] | None = None,
+    service_account: str = "",
+    seconds: int = 3_600,
+    cluster: str = "",
+    *,
+    clusters: Clusters,
+    here: Call,
+) -> ToolResult:
+    """Run a container as a Job and wait for its end; it fails unless the container exits with 0.
+
+    `env` is a list of {name, value} or {name, secretKeyRef: {name, key}} with a Secret of the same
+    namespace. The pod fits the restricted security standard: it is not root, and its files are
+    read-only but for /tmp. It has no token of the cluster unless `service_account` is named. A Job
+    that takes longer than `seconds` is ended. Who cancels the call ends the Job.
+    """
+    if not 1 <= seconds <= LONGEST:
+        raise BadInput(f"seconds is {seconds}", f"1 to {LONGEST}")
+    place = clusters.get(cluster)
+    where = namespace or place.client.cluster.namespace
+    place.check(JOB, where)
+    name, mark = _named(here.call)
+    work = _Work(place.client, where, name, mark)
+    container = _there(
+        {
+            "name": "job",
+            "image": image,
+            "imagePullPolicy": image_pull_policy or None,
+            "command": command,
+            "args": args,
+            "workingDir": working_dir or None,
+            "env": [_variable(one) for one in env or ()] or None,
+            "resources": resources,
+        }
+    )
+    job = _job(work, container, service_account, seconds)
+    await _started(work, job)
+    try:
+        return await _ended(work, here)
+    except asyncio.CancelledError as cancelled:
+        if LET_GO not in cancelled.args:
+            await asyncio.shield(_removed(work))
+        raise
+
+
+def _named(call: ToolCall) -> tuple[str, str]:
+    """The name of the Job of a call, and the mark by which it is known to be of this call."""
+    work = f"{call.idempotency_key or call.id}/{call.attempt}"
+    digest = hashlib.sha256(f"{call.by.name}\0{work}".encode()).hexdigest()
+    step = "".join(c if c.isalnum() else "-" for c in (call.step or "call").lower())[:30].strip("-")
+    return f"{step or 'call'}-{digest[:16]}", digest[:40]
+
+
+def _variable(one: Mapping[str, Any]) -> dict[str, Any]:
+    name, ref = one.get("name"), one.get("secretKeyRef")
+    if not isinstance(name, str) or ("value" in one) == (ref is not None) or len(one) != 2:
+        raise BadInput(f"env: {one!r}"[:200], "{name, value} or {name, secretKeyRef: {name, key}}")
+    return {"name": name, "valueFrom": {"secretKeyRef": ref}} if ref else dict(one)
+
+
+def _job(work: _Work, container: dict[str, Any], account: str, seconds: int) -> Object:
+    labels = {_LABEL: "pilotage"}
+    meta = {
+        "name": work.name,
+        "namespace": work.namespace,
+        "labels": labels,
+        "annotations": {MARK: work.mark},
+    }
+    disrupted = [{"type": "DisruptionTarget", "status": "True"}]
+    return {
+        "metadata": meta,
+        "spec": {
+            "backoffLimit": 0,  # trying again is the pipeline's business
+            "podFailurePolicy": {"rules": [{"action": "Ignore", "onPodConditions": disrupted}]},
+            "activeDeadlineSeconds": seconds,
+            "ttlSecondsAfterFinished": KEPT_SECONDS,
+            "template": {"metadata": {"labels": labels}, "spec": _pod(container, account)},
+        },
+    }
+
+
+def _pod(container: dict[str, Any], account: str) -> dict[str, Any]:
+    safe = {
+        "allowPrivilegeEscalation": False,
+        "readOnlyRootFilesystem": True,
+        "capabilities": {"drop": ["ALL"]},
+    }
+    mounts = [{"name": "tmp", "mountPath": "/tmp"}]
+    return _there(
+        {
+            "restartPolicy": "Never",
+            "serviceAccountName": account or None,
+            "automountServiceAccountToken": bool(account),
+            "enableServiceLinks": False,
+            "securityContext": {
+                "runAsNonRoot": True,
+                "runAsUser": USER,
+                "runAsGroup": USER,
+                "fsGroup": USER,
+                "seccompProfile": {"type": "RuntimeDefault"},
+            },
+            "containers": [{**container, "securityContext": safe, "volumeMounts": mounts}],
+            "volumes": [{"name": "tmp", "emptyDir": {}}],
+        }
+    )
+
+
+async def _started(work: _Work, job: Object) -> None:
+    """The Job is there; one of that name is ours if it has our mark."""
+    try:
+        await work.client.create(JOB, job)
+    except AlreadyExists:
+        found = await work.client.get(JOB, work.name, work.namespace)
+        if (found["metadata"].get("annotations") or {}).get(MARK) != work.mark:
+            what = f"there is a Job {work.name} in {work.namespace}, and it is not of this call"
+            raise Conflict(what, "delete it") from None
+
+
+async def _ended(work: _Work, here: Call) -> ToolResult:
+    """Wait for its end; what its container writes is told as it comes."""
+    here.tell(f"Job {work.name} in {work.namespace}")
+    telling = asyncio.create_task(_tell(work, here))
+    try:
+        job = await _over_at_last(work)
+    finally:
+        telling.cancel()
+        await asyncio.gather(telling, return_exceptions=True)
+    pod = await _its_pod(work)
+    return _result(job, pod, await _log(work, pod))
+
+
+async def _over_at_last(work: _Work) -> Object:
+    while True:
+        job = await _seen(work)
+        if job is not None and _over(job):
+            return job
+        await asyncio.sleep(LOOK_SECONDS)
+
+
+async def _seen(work: _Work) -> Object | None:
+    """The Job now; None where the API server gives no answer for a while."""
+    try:
+        return await work.client.get(JOB, work.name, work.namespace)
+    except NotFound:
+        raise Conflict(f"the Job {work.name} was deleted before its end") from None
+    except ApiError as error:
+        if error.status < 500 and error.status != 429:
+            raise
+        return None
+
+
+def _over(job: Object) -> Mapping[str, Any] | None:
+    """The condition that ends it; SuccessCriteriaMet and FailureTarget come before the end."""
+    for one in (job.get("status") or {}).get("conditions") or ():
+        if one["type"] in ("Complete", "Failed") and one["status"] == "True":
+            found: Mapping[str, Any] = one
+            return found
+    return None
+
+
+async def _its_pod(work: _Work) -> Object | None:
+    labels = f"batch.kubernetes.io/job-name={work.name}"
+    page = await work.client.page(POD, work.namespace, labels=labels, limit=10)
+    newest = sorted(page.items, key=lambda pod: str(pod["metadata"]["creationTimestamp"]))
+    return newest[-1] if newest else None
+
+
+async def _log(work: _Work, pod: Object | None) -> str:
+    """The end of what its container wrote; "" where it never wrote."""
+    if pod is None:
+        return ""
+    found = bytearray()
+    with contextlib.suppress(ApiError):
+        async for piece in work.client.log(pod["metadata"]["name"], work.namespace, tail=500):
+            found += piece
+            del found[: -4 * LOG]
+    return found.decode("utf-8", "replace")[-LOG:]
+
+
+async def _tell(work: _Work, here: Call) -> None:
+    """Lines of its log as they come, once there is a container that writes."""
+    while True:
+        pod = None
+        with contextlib.suppress(ApiError):
+            pod = await _its_pod(work)
+        if pod is not None and (pod.get("status") or {}).get("phase") != "Pending":
+            break
+        await asyncio.sleep(LOOK_SECONDS / 4)
+    rest = b""
+    with contextlib.suppress(ApiError):
+        async for piece in work.client.log(pod["metadata"]["name"], work.namespace, follow=True):
+            *lines, rest = (rest + piece).split(b"\n")
+            rest = rest[-10_000:]
+            for line in lines:
+                here.tell(visible(line.decode("utf-8", "replace"))[:1_000])
+
+
+def _result(job: Object, pod: Object | None, log: str) -> ToolResult:
+    end = _over(job)
+    assert end is not None
+    state = _container_end(pod)
+    value = {
+        "job": job["metadata"]["name"],
+        "namespace": job["metadata"]["namespace"],
+        "pod": pod["metadata"]["name"] if pod else None,
+        "exit_code": state.get("exitCode"),
+        "log": log,
+    }
+    if end["type"] == "Complete":
+        return ToolResult(Outcome.SUCCEEDED, value)
+    late = end.get("reason") == "DeadlineExceeded"
+    why = f"exit code {state['exitCode']}" if state.get("exitCode") else end.get("message", "")
+    reason = state.get("reason") or end.get("reason", "")
+    last = log.strip().rsplit("\n", 1)[-1][:300]
+    said = f"the Job has failed: {reason}: {why}" + (f"; its last line: {last}" if last else "")
+    return ToolResult(Outcome.TIMED_OUT if late else Outcome.FAILED, value, error=said)
+
+
+def _container_end(pod: Object | None) -> Mapping[str, Any]:
+    """How its container ended; {} where it never ran."""
+    for one in ((pod or {}).get("status") or {}).get("containerStatuses") or ():
+        found: Mapping[str, Any] = (one.get("state") or {}).get("terminated") or {}
+        return found
+    return {}
+
+
+async def _removed(work: _Work) -> None:
+    with contextlib.suppress(ApiError):
+        await work.client.delete(JOB, work.name, work.namespace)
+
+
+def _there(given: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in given.items() if value is not None}
