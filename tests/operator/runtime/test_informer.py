@@ -255,3 +255,20 @@ async def test_however_often_it_is_cut_the_cache_ends_as_the_server_is(
             else:
                 told[change.key] = change.new["metadata"]["resourceVersion"]
         assert told == expected
+
+
+async def test_an_object_that_an_index_does_not_foresee_ends_nothing(
+    client: Client, namespace: str, follow: Follow, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Whoever may write one object must not be able to stop the operator with it."""
+    indexes = {"colour": lambda object: [object["data"]["colour"]]}
+    informer = Informer(client, CONFIG_MAP, namespaces=(namespace,), fields=OURS, indexes=indexes)
+    task = follow(informer)
+    await full(informer)
+    await client.create(CONFIG_MAP, config_map(namespace, "odd"))
+    await client.create(CONFIG_MAP, config_map(namespace, "even", colour="red"))
+    await client.delete(CONFIG_MAP, "odd", namespace)
+    await until(lambda: list(informer.store) == [f"{namespace}/even"])
+    assert informer.store.by("colour", "red") == (f"{namespace}/even",)
+    assert not task.done()
+    assert f"index colour fails on {namespace}/odd" in caplog.text

@@ -27,7 +27,6 @@ RECONCILE_BUCKETS = (
     *(30, 40, 50, 60),
 )
 QUEUE_BUCKETS = tuple(10.0**power for power in range(-8, 4))
-OUTCOMES = ("success", "requeue_after", "requeue", "error")
 
 
 class Metrics:
@@ -35,52 +34,55 @@ class Metrics:
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
-        own = self.registry
-        by, named = ("controller",), ("name", "controller")
+        self._controllers()
+        self._queues()
+        self.master = self._gauge("leader_election_master_status", "1: this process leads", "name")
+        self.requests = self._counter(
+            "rest_client_requests", "Requests by answer", "code", "method", "host"
+        )
 
-        def histogram(name: str, says: str, labels: tuple[str, ...], buckets: object) -> Histogram:
-            return Histogram(name, says, labels, buckets=buckets, registry=own)  # type: ignore[arg-type]
+    def _controllers(self) -> None:
+        run, by = "controller_runtime_", "controller"
+        failed = run + "reconcile_"
+        self.reconciled = self._counter(run + "reconcile", "By result", by, "result")
+        self.errors = self._counter(failed + "errors", "That failed", by)
+        self.terminal = self._counter(
+            run + "terminal_reconcile_errors", "That failed, and are not tried again", by
+        )
+        self.panics = self._counter(failed + "panics", "That met an unforeseen exception", by)
+        self.timeouts = self._counter(failed + "timeouts", "That took too long", by)
+        self.seconds = self._histogram(
+            failed + "time_seconds", "How long they took", RECONCILE_BUCKETS, by
+        )
+        self.most = self._gauge(run + "max_concurrent_reconciles", "Workers", by)
+        self.active = self._gauge(run + "active_workers", "Workers at work", by)
 
-        run = "controller_runtime_"
-        self.reconciled = Counter(
-            run + "reconcile", "Reconciliations by result", ("controller", "result"), registry=own
+    def _queues(self) -> None:
+        queue, by = "workqueue_", ("name", "controller")
+        self.depth = self._gauge(queue + "depth", "Keys that are ready", *by, "priority")
+        self.adds = self._counter(queue + "adds", "Keys that came in", *by)
+        self.retries = self._counter(queue + "retries", "Keys that come again", *by)
+        self.waits = self._histogram(
+            queue + "queue_duration_seconds", "How long keys wait", QUEUE_BUCKETS, *by
         )
-        self.errors = Counter(run + "reconcile_errors", "That failed", by, registry=own)
-        self.terminal = Counter(
-            run + "terminal_reconcile_errors", "That failed for good", by, registry=own
+        self.works = self._histogram(
+            queue + "work_duration_seconds", "How long keys take", QUEUE_BUCKETS, *by
         )
-        self.panics = Counter(
-            run + "reconcile_panics", "That ended in an unforeseen exception", by, registry=own
+        self.unfinished = self._gauge(queue + "unfinished_work_seconds", "All at work", *by)
+        self.longest = self._gauge(
+            queue + "longest_running_processor_seconds", "The longest at work", *by
         )
-        self.timeouts = Counter(run + "reconcile_timeouts", "That took too long", by, registry=own)
-        self.seconds = histogram(
-            run + "reconcile_time_seconds", "How long they took", by, RECONCILE_BUCKETS
-        )
-        self.most = Gauge(run + "max_concurrent_reconciles", "Workers", by, registry=own)
-        self.active = Gauge(run + "active_workers", "Workers at work", by, registry=own)
-        self.depth = Gauge(
-            "workqueue_depth", "Keys that are ready", (*named, "priority"), registry=own
-        )
-        self.adds = Counter("workqueue_adds", "Keys that came in", named, registry=own)
-        self.retries = Counter("workqueue_retries", "Keys that come again", named, registry=own)
-        self.waits = histogram(
-            "workqueue_queue_duration_seconds", "How long keys wait", named, QUEUE_BUCKETS
-        )
-        self.works = histogram(
-            "workqueue_work_duration_seconds", "How long keys take", named, QUEUE_BUCKETS
-        )
-        self.unfinished = Gauge(
-            "workqueue_unfinished_work_seconds", "All that is at work", named, registry=own
-        )
-        self.longest = Gauge(
-            "workqueue_longest_running_processor_seconds", "The longest", named, registry=own
-        )
-        self.master = Gauge(
-            "leader_election_master_status", "1: this process leads", ("name",), registry=own
-        )
-        self.requests = Counter(
-            "rest_client_requests", "Requests by answer", ("code", "method", "host"), registry=own
-        )
+
+    def _counter(self, name: str, says: str, *labels: str) -> Counter:
+        return Counter(name, says, labels, registry=self.registry)
+
+    def _gauge(self, name: str, says: str, *labels: str) -> Gauge:
+        return Gauge(name, says, labels, registry=self.registry)
+
+    def _histogram(
+        self, name: str, says: str, buckets: tuple[float, ...], *labels: str
+    ) -> Histogram:
+        return Histogram(name, says, labels, buckets=buckets, registry=self.registry)
 
     def text(self) -> bytes:
         """For a scrape."""

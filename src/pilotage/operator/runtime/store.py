@@ -6,6 +6,7 @@ reads one gets a copy of his own that he may change. Reading one takes microseco
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping
 
 import msgspec
@@ -15,6 +16,7 @@ from pilotage.kubernetes.kind import Object, key_of
 Index = Callable[[Object], Iterable[str]]
 """What an object is found by: its owners, the names of its Secrets."""
 
+_log = logging.getLogger(__name__)
 _encode, _decode = msgspec.json.Encoder().encode, msgspec.json.Decoder(Object).decode
 
 
@@ -95,13 +97,21 @@ class Store:
 
     def _enter(self, key: str, object: Object, names: Iterable[str]) -> None:
         for name in names:
-            for value in self._indexes[name](object):
+            for value in self._values(name, object):
                 self._found[name].setdefault(value, set()).add(key)
 
     def _leave(self, key: str, object: Object) -> None:
-        for name, by in self._indexes.items():
-            for value in by(object):
+        for name in self._indexes:
+            for value in self._values(name, object):
                 keys = self._found[name].get(value, set())
                 keys.discard(key)
                 if not keys:
                     self._found[name].pop(value, None)
+
+    def _values(self, name: str, object: Object) -> tuple[str, ...]:
+        """One object that an index does not foresee must not end the process: it has no values."""
+        try:
+            return tuple(self._indexes[name](object))
+        except Exception:
+            _log.exception("index %s fails on %s", name, key_of(object))
+            return ()
