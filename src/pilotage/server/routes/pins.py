@@ -28,28 +28,12 @@ class PinList:
 
 
 def add(api: FastAPI, app: App) -> None:
+    _add_together(api, app)
+
     @api.get("/api/v2/pins", tags=["tools"], dependencies=[may(app, "tools:approve")])
     def pins() -> PinList:
         """Every tool of another owner that was seen: what is held back, and why."""
         return PinList(app.others.pins.list())
-
-    @api.get("/api/v2/pins/{server}", tags=["tools"], dependencies=[may(app, "tools:approve")])
-    def held(server: str) -> Held:
-        """All tools from one server (a registration, or an upstream of the settings) that are held
-        back and that nobody has rejected, with the digest by which they are approved together."""
-        return app.others.pins.held(server)
-
-    @api.post(
-        "/api/v2/pins/{server}/approve", tags=["tools"], dependencies=[may(app, "tools:approve")]
-    )
-    async def approve_all(
-        server: str, request: Request, digest: All, reason: Reason = ""
-    ) -> PinList:
-        """All of these at once. 409 where any of them has changed, come or gone meanwhile."""
-        pins, by = app.others.pins, request.scope[BY]
-        found = await to_thread(pins.approve_all, server, digest, by, reason)
-        app.registry.recheck()
-        return PinList(found)
 
     @api.get("/api/v2/tools/{name}/diff", tags=["tools"], dependencies=[may(app, "tools:approve")])
     def diff(name: str) -> Pin:
@@ -73,3 +57,23 @@ def add(api: FastAPI, app: App) -> None:
         pin = await to_thread(app.others.pins.reject, name, digest, request.scope[BY], reason)
         app.registry.recheck()
         return pin
+
+
+def _add_together(api: FastAPI, app: App) -> None:
+    @api.get("/api/v2/pins/{server}", tags=["tools"], dependencies=[may(app, "tools:approve")])
+    def held(server: str) -> Held:
+        """All tools from one server (a registration, or an upstream of the settings) that are held
+        back and that nobody has rejected, with the digest by which they are approved together."""
+        return app.others.pins.held(server)
+
+    @api.post(
+        "/api/v2/pins/{server}/approve", tags=["tools"], dependencies=[may(app, "tools:approve")]
+    )
+    async def approve_all(
+        server: str, request: Request, digest: All, reason: Reason = ""
+    ) -> PinList:
+        """All of these at once. 409 where any of them has changed, come or gone meanwhile."""
+        pins, by = app.others.pins, request.scope[BY]
+        found = await to_thread(pins.approve_all, server, digest, by, reason)
+        app.registry.recheck()
+        return PinList(found)
