@@ -18,7 +18,7 @@ from pilotage.cli import tool_pins
 from pilotage.cli.door import Door, open_door
 from pilotage.cli.terminal import as_json
 from pilotage.domain.errors import BadInput
-from pilotage.domain.text import visible
+from pilotage.domain.text import counted, visible
 from pilotage.tool.registry import State
 from pilotage.tool.roots import roots
 from pilotage.upstream.template import parse
@@ -139,7 +139,10 @@ def _list(views: Sequence[Mapping[str, Any]], whole: bool) -> None:
         if view["state"] != State.READY:
             notes.append(f"{view['state']}: {view['why']}" if view["why"] else view["state"])
         note = f"  ({', '.join(notes)})" if notes else ""
-        row = f"{view['name']:<{width}}  {view['effect'] or '':<7}  {view['summary']}{note}"
+        summary, what = view["summary"], view["effect"]
+        if what is None:  # no tool, but a source of some
+            what, summary = view["kind"], summary or f"gives {counted(len(view['tools']), 'tool')}"
+        row = f"{view['name']:<{width}}  {what:<7}  {summary}{note}"
         print(visible(row))
 
 

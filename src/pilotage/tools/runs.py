@@ -146,8 +146,11 @@ async def run_logs(
     access: RunAccess,
     here: Call,
 ) -> LogPage:
-    """What happened in a run, in words, by pages of at most `limit` events after number `after`;
-    with `tail`, the last ones. `step` narrows it to one."""
+    """What happened in a run, in words, by the page.
+
+    A page has at most `limit` events after number `after`; with `tail`, the last ones. `step`
+    narrows it to one.
+    """
     access.seen(run, here.call.by)
     limit, only, runs = min(max(limit, 1), 200), step or None, access.runs
     events = runs.tail(run, limit, only) if tail else runs.page(run, after, limit, only)
