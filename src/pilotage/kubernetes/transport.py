@@ -18,7 +18,9 @@ from pilotage.kubernetes.errors import ApiError, Unreachable, refusal
 if TYPE_CHECKING:
     import aiohttp
 
-CONNECT_SECONDS = 10.0
+CONNECT_SECONDS = 5.0
+"""Also the longest that a write may wait between its fence and its way: less than the time between
+the end of a leader and the begin of the next."""
 ANSWER_SECONDS = 60.0
 """The API server itself gives up on a request after a minute."""
 AGAIN = 5

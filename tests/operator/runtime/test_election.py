@@ -19,10 +19,12 @@ import pytest
 from cluster.access import Access
 from cluster.handle import Cluster as Running
 
+from kubernetes.hosting import comes
 from kubernetes.made import config_map
 from pilotage.domain.errors import BadInput
 from pilotage.kubernetes import kubeconfig
 from pilotage.kubernetes.client import Client
+from pilotage.kubernetes.errors import NotFound
 from pilotage.kubernetes.kind import CONFIG_MAP, LEASE, Kind, Object
 from pilotage.operator.runtime.lease import Election, Lost, Times, boot_clock
 from waiting import LONG, until
@@ -158,7 +160,7 @@ async def test_a_leader_that_reaches_no_server_ends_before_another_may_lead(
         await asyncio.to_thread(own_control_plane.freeze)
         try:
             began = boot_clock()
-            with pytest.raises(Lost, match="not renewed in time"):
+            with pytest.raises(Lost, match="was not renewed in time"):
                 await election.hold()
             assert boot_clock() - began < 6, "before the lease runs out for the others"
             assert not election.leads
@@ -204,6 +206,51 @@ async def test_a_lease_that_somebody_else_writes_to_is_not_lost(
     assert election.leads
     holding.cancel()
     await asyncio.gather(holding, return_exceptions=True)
+
+
+async def test_who_deletes_the_lease_makes_no_second_leader(client: Client, namespace: str) -> None:
+    first = Election(client, namespace, "contended", times=Times(6, 4, 0.5))
+    await first.acquire()
+    holding = asyncio.create_task(first.hold())
+    second = Election(client, namespace, "contended", times=Times(6, 4, 0.05))
+    acquiring = asyncio.create_task(second.acquire())
+    try:
+        await until(lambda: second.holder() == first.me)
+        old = await client.delete(LEASE, "contended", namespace)
+
+        async def made_again() -> bool:
+            with contextlib.suppress(NotFound):
+                found = await client.get(LEASE, "contended", namespace)
+                return bool(found["metadata"]["uid"] != old["details"]["uid"])
+            return False
+
+        await comes(made_again)
+        assert (await client.get(LEASE, "contended", namespace))["spec"][
+            "holderIdentity"
+        ] == first.me
+        assert not acquiring.done()
+        assert not holding.done()
+    finally:
+        for task in (holding, acquiring):
+            task.cancel()
+        await asyncio.gather(holding, acquiring, return_exceptions=True)
+
+
+async def test_a_lease_that_may_not_be_written_is_said_once(
+    control_plane: Access, namespace: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with Client(kubeconfig.read(control_plane.kubeconfig, "mcp-operator")) as nobody:
+        election = Election(nobody, namespace, "contended", times=Times(6, 4, 0.05))
+        acquiring = asyncio.create_task(election.acquire())
+        await until(lambda: "cannot be reached" in caplog.text)
+        seen: list[str] = []
+        nobody.transport.told = lambda method, code: seen.append(code)
+        await until(lambda: len(seen) > 5)
+        acquiring.cancel()
+        await asyncio.gather(acquiring, return_exceptions=True)
+    assert caplog.text.count("cannot be reached") == 1
+    assert 'cannot get resource "leases"' in caplog.text
+    assert "bind a Role" in caplog.text
 
 
 async def test_the_clock_of_the_other_host_does_not_count(client: Client, namespace: str) -> None:

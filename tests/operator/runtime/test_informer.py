@@ -246,14 +246,14 @@ async def test_however_often_it_is_cut_the_cache_ends_as_the_server_is(
         wire.mend()
         await until(lambda: ("added", "last") in heard.said())
         there = (await client.list(CONFIG_MAP, namespace, fields=OURS)).items
-        expected = {key_of(each): each["metadata"]["resourceVersion"] for each in there}
+        expected = {key_of(one): one["metadata"]["resourceVersion"] for one in there}
         assert {key: informer.store.version(key) for key in informer.store} == expected
         told: dict[str, str] = {}
-        for change in heard.changes:
-            if change.new is None:
-                del told[change.key]
+        for each in heard.changes:
+            if each.new is None:
+                del told[each.key]
             else:
-                told[change.key] = change.new["metadata"]["resourceVersion"]
+                told[each.key] = each.new["metadata"]["resourceVersion"]
         assert told == expected
 
 

@@ -78,6 +78,7 @@ class Election:
         self._record: Object | None = None
         self._seen = float("-inf")
         self._renewed: float | None = None
+        self._wrong = ""
 
     @property
     def leads(self) -> bool:
@@ -110,9 +111,8 @@ class Election:
                 taken = self._record is not None and self.holder() != self.me
                 if taken or self._left() <= 0:
                     self._renewed = None
-                    why = (
-                        f"{self.holder() or 'nobody'} holds it" if taken else "not renewed in time"
-                    )
+                    holder = self.holder() or "nobody"
+                    why = f"{holder} holds it" if taken else "it was not renewed in time"
                     hint = "the process ends, and starts anew as one who waits"
                     raise Lost(f"{self._name}: the lease is lost: {why}", hint)
                 await asyncio.sleep(min(self.times.retry / 4, max(0.0, self._left())))
@@ -120,15 +120,21 @@ class Election:
     async def release(self) -> None:
         """Give it up so that another takes over at once. Nothing may be written after this."""
         leads, self._renewed = self.leads, None
-        if not leads or self._record is None:
+        if not leads:
             return
-        spec = {**self._record["spec"], "holderIdentity": "", "leaseDurationSeconds": 1}
         try:
             async with asyncio.timeout(self.times.retry):
-                await self._put({**spec, "renewTime": _now()})
+                await self._give_up()
             _log.info("%s: released", self._name)
         except (ApiError, TimeoutError) as error:
             _log.warning("%s: not released, it runs out by itself: %s", self._name, error)
+
+    async def _give_up(self) -> None:
+        """On what is there now: a renewal whose answer we did not wait for may have been done."""
+        self._look(await self._client.get(LEASE, self._name, self._namespace))
+        if self._record is not None and self.holder() == self.me:
+            freed = {"holderIdentity": "", "leaseDurationSeconds": 1, "renewTime": _now()}
+            await self._put({**self._record["spec"], **freed})
 
     def holder(self) -> str:
         """Who leads, as far as we know; "" for nobody."""
@@ -144,34 +150,49 @@ class Election:
         """Take or renew it, in one bounded try. Do we lead?"""
         try:
             async with asyncio.timeout(max(0.0, min(seconds, self.times.renew / 2))):
-                return await self._try()
+                leads = await self._try()
         except Conflict:
             self._record = None  # somebody was faster: look again
         except (ApiError, TimeoutError) as error:
-            _log.warning("%s: the lease cannot be reached: %s", self._name, error or "no answer")
+            if isinstance(error, NotFound):
+                self._record = None  # somebody has deleted it
+            self._complain(str(error) or "no answer in time")
+        else:
+            self._wrong = ""
+            return leads
         return False
+
+    def _complain(self, why: str) -> None:
+        """Once for each thing that is wrong, not at each try."""
+        if why != self._wrong:
+            _log.warning("%s: the lease cannot be reached: %s", self._name, why)
+        self._wrong = why
 
     async def _try(self) -> bool:
         began = self._clock()  # what we renew holds from before the call, not from its answer
         if not (self.leads and self._record is not None):
             try:
                 self._look(await self._client.get(LEASE, self._name, self._namespace))
-            except NotFound:
-                self._look(await self._client.create(LEASE, self._object(self._spec({}, began))))
+            except NotFound:  # for who knew the record, its holder has its time all the same
+                if self._waits():
+                    return False
+                self._look(await self._client.create(LEASE, self._object(self._spec({}))))
                 self._renewed = began
                 return True
-            if self.holder() not in ("", self.me) and not self._expired():
+            if self._waits():
                 return False
         assert self._record is not None
-        await self._put(self._spec(self._record.get("spec") or {}, began))
+        await self._put(self._spec(self._record.get("spec") or {}))
         self._renewed = began
         return True
 
-    def _expired(self) -> bool:
-        """Has the record stayed the same for its own duration, by our clock?"""
-        assert self._record is not None
+    def _waits(self) -> bool:
+        """Does another hold it, whose record has not stayed the same for its own duration by our
+        clock?"""
+        if self._record is None or self.holder() in ("", self.me):
+            return False
         length = float(self._record["spec"].get("leaseDurationSeconds") or self.times.duration)
-        return self._clock() - self._seen > length
+        return self._clock() - self._seen <= length
 
     def _look(self, record: Object) -> None:
         old = (self._record or {}).get("metadata", {}).get("resourceVersion")
@@ -179,7 +200,7 @@ class Election:
             self._seen = self._clock()
         self._record = record
 
-    def _spec(self, old: dict[str, Any], now: float) -> dict[str, Any]:
+    def _spec(self, old: dict[str, Any]) -> dict[str, Any]:
         mine, at = old.get("holderIdentity") == self.me, _now()
         changes = int(old.get("leaseTransitions") or 0)
         return {
