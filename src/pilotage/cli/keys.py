@@ -16,6 +16,10 @@ from pilotage.policy import policy
 from pilotage.store.database import Database
 from pilotage.store.keys import Keys
 
+TOOL_HELP = (
+    "call, register, change and approve these tools only; repeatable. What its roles let it read, "
+    "and say to runs, is not narrowed"
+)
 _UNITS = {"m": 60, "h": 3600, "d": 86400, "w": 604800}
 
 
@@ -23,10 +27,9 @@ def register(parser: argparse.ArgumentParser) -> None:
     verbs = parser.add_subparsers(dest="verb", required=True, metavar="create|list|revoke")
     create = verbs.add_parser("create", help="make a key; its text is shown once")
     create.add_argument("name", metavar="NAME")
-    create.add_argument("--role", action="append", required=True, help="repeatable")
-    create.add_argument(
-        "--tool", action="append", default=[], metavar="GLOB", help="only these tools; repeatable"
-    )
+    roles = "such as developer, ci, operator or admin: see pilotage policy show; repeatable"
+    create.add_argument("--role", action="append", required=True, help=roles)
+    create.add_argument("--tool", action="append", default=[], metavar="GLOB", help=TOOL_HELP)
     create.add_argument("--expires", metavar="AGE", help="30m, 12h, 90d or 4w; default: never")
     verbs.add_parser("list", help="keys, without their texts")
     revoke = verbs.add_parser("revoke", help="refuse a key from now on")

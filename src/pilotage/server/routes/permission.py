@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import replace
+from fnmatch import fnmatchcase
 from typing import Any
 
 from fastapi import Depends, Request
@@ -14,6 +15,7 @@ from pilotage.domain.errors import BadInput, Denied
 from pilotage.domain.ids import new_id
 from pilotage.server.http import BY
 
+CHANGES = ("tools:write", "tools:approve")
 ACTING_FOR = "Pilotage-Acting-For"
 """Names the person of whom a program brings word, such as an approval written in a cluster."""
 _WHO = re.compile(r"[!-~](?:[ -~]{0,199}[!-~])?")
@@ -36,7 +38,8 @@ def speaker(app: App, request: Request) -> Principal:
 
 
 def may(app: App, action: str) -> Any:
-    """A dependency that lets in who may do `action`, and records who may not."""
+    """A dependency that lets in who may do `action`, and records who may not. A key for some tools
+    only changes and approves none of another name."""
 
     def check(request: Request) -> None:
         by: Principal = request.scope[BY]
@@ -44,5 +47,21 @@ def may(app: App, action: str) -> Any:
             denied = Denied.to_manage(by.name, action)
             app.audit.refuse(new_id(), "", by.name, "rest", denied.what)
             raise denied
+        if action in CHANGES:
+            name = request.path_params.get("name")
+            if name is not None or "server" in request.path_params:
+                keep_to_key(app, by, name)
 
     return Depends(check)
+
+
+def keep_to_key(app: App, by: Principal, name: str | None) -> None:
+    """Denied, and on record, where the key of `by` is not for the tool of that name; None: for all
+    the tools of a server, whose names are its own."""
+    if any(glob == "*" or (name is not None and fnmatchcase(name, glob)) for glob in by.tools):
+        return
+    what = f"the key of {by.name} is for the tools {', '.join(by.tools)} only"
+    if name is None:
+        what += ", and a server's tools have any name"
+    app.audit.refuse(new_id(), name or "", by.name, "rest", what)
+    raise Denied(what, "pilotage keys create --tool: a key for all of them")

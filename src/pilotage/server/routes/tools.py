@@ -11,7 +11,7 @@ from pilotage.app import App
 from pilotage.domain.call import Principal
 from pilotage.domain.errors import BadInput
 from pilotage.server.http import BY
-from pilotage.server.routes.permission import may
+from pilotage.server.routes.permission import keep_to_key, may
 from pilotage.upstream.shown import Shown, ToolView
 from pilotage.upstream.wanted import If, Wanted
 
@@ -80,6 +80,8 @@ def _add_changes(api: FastAPI, app: App, shown: Shown) -> None:
     ) -> ToolView:
         """Register a tool, or change it: 201 where it is new. The same again changes nothing."""
         by: Principal = request.scope[BY]
+        if wish.kind == "mcp":
+            keep_to_key(app, by, None)
         wanted = Wanted(wish.kind, wish.definition, wish.owner)
         when = _when(if_match, if_none_match)
         done = await app.others.registrations.put(name, wanted, by, when)
