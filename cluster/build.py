@@ -56,8 +56,8 @@ class Recipe:
     def digest(self) -> str:
         """Changes with whatever changes the programs, except Go's own version."""
         of = hashlib.sha256()
-        for name in ("go.mod", "go.sum"):
-            of.update((self.folder / name).read_bytes())
+        for source in ("go.mod", "go.sum", *sorted(one.name for one in self.folder.glob("*.go"))):
+            of.update((self.folder / source).read_bytes())
         of.update(repr((sorted(self.programs.items()), self.linked, platform.machine())).encode())
         return of.hexdigest()[:12]
 
@@ -96,6 +96,9 @@ KUBERNETES = Recipe(
     stamped=("k8s.io/component-base/version", "k8s.io/client-go/pkg/version"),
 )
 
+COREDNS = Recipe("coredns", "github.com/coredns/coredns", {"coredns": "."})
+HELM = Recipe("helm", "helm.sh/helm/v4", {"helm": "helm.sh/helm/v4/cmd/helm"})
+
 
 def built(recipe: Recipe) -> Path:
     """The folder that has the recipe's programs; whatever is missing there is built first.
@@ -132,7 +135,7 @@ def _build(recipe: Recipe, place: Path) -> None:
     building = place.with_name(f"{place.name}.building")
     building.mkdir()
     began = time.monotonic()
-    _say(f"building {recipe.name} {recipe.version} once, from its Go modules (about 10 minutes)")
+    _say(f"building {recipe.name} {recipe.version} once, from its Go modules (minutes)")
     for number, (program, package) in enumerate(recipe.programs.items(), 1):
         at = time.monotonic()
         _compile(recipe, go, package, building / program)
@@ -177,7 +180,8 @@ def main() -> int:
     if os.environ.get("PILOTAGE_TEST_CONTEXT"):
         return 0
     try:
-        built(KUBERNETES)
+        for recipe in (KUBERNETES, COREDNS, HELM):
+            built(recipe)
     except ClusterError as error:
         _say(str(error))
         return 2

@@ -20,12 +20,12 @@ import socket
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from cluster.access import Access
-from cluster.build import KUBERNETES, built
+from cluster.build import COREDNS, KUBERNETES, built
 from cluster.error import ClusterError, PartMissing
 from cluster.leftovers import new_folder
 from cluster.machine import require
@@ -110,14 +110,14 @@ def join(meeting: Path, *, node: bool = False) -> Cluster:
     """The cluster of this meeting. Builds the programs first if this machine has none (minutes)."""
     if node:
         require()
-    programs = built(KUBERNETES)
+    programs = [built(KUBERNETES), *([built(COREDNS)] if node else [])]
     kind = "node" if node else "control-plane"
     with _alone(meeting / f"{kind}.lock"):
         where = meeting / f"{kind}.where"
         if where.exists():
             with contextlib.suppress(OSError, ClusterError):  # it has just ended: start another
                 return _connect(Path(where.read_text()))
-        folder = _start(programs, node=node)
+        folder = _start(programs)
         where.write_text(str(folder))
         return _connect(folder)
 
@@ -139,12 +139,12 @@ def _connect(folder: Path) -> Cluster:
         raise
 
 
-def _start(programs: Path, *, node: bool) -> Path:
+def _start(programs: Sequence[Path]) -> Path:
     """Start a keeper; the cluster's folder, once all of it is ready."""
     folder, lock = new_folder()
-    argv = [sys.executable, "-m", "cluster.keeper", str(folder), str(programs)]
+    argv = [sys.executable, "-m", "cluster.keeper", str(folder), *map(str, programs)]
     keeper = subprocess.Popen(
-        [*argv, *(["node"] if node else [])],
+        argv,
         cwd=ROOT,
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,

@@ -1,4 +1,4 @@
-"""Helm, built from its own Go module: its requirements are not Kubernetes', so it has its own pins.
+"""Where Helm is.
 
 python -m cluster.helm     build it if it is missing, print where it is
 """
@@ -7,14 +7,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from cluster.build import Recipe, built
-
-HELM = Recipe(
-    name="helm",
-    module="helm.sh/helm/v4",
-    programs={"helm": "helm.sh/helm/v4/cmd/helm"},
-    stamped=(),
-)
+from cluster.build import HELM, built
 
 
 def helm() -> Path:

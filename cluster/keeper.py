@@ -32,17 +32,18 @@ FIRST_WITHIN = 60.0
 class Keeper:
     """A control plane, with or without a node, in a folder that goes when it goes."""
 
-    def __init__(self, programs: Path, folder: Path, *, node: bool) -> None:
+    def __init__(self, folder: Path, programs: Path, dns: Path | None) -> None:
         self.programs = programs
         self.folder = folder
-        self.machine = Machine(folder / "machine") if node else None
+        self.dns = dns
+        self.machine = Machine(folder / "machine") if dns else None
         self.control_plane: ControlPlane | None = None
         self.node: Node | None = None
 
     def start(self) -> None:
         """Everything, in order; returns when all of it is ready."""
         files = self.folder / "control-plane"
-        if self.machine is None:
+        if self.machine is None or self.dns is None:
             self.control_plane = ControlPlane(self.programs, files)
             self.control_plane.start()
             return
@@ -55,7 +56,7 @@ class Keeper:
             scheduler=True,
         )
         self.control_plane.start()
-        self.node = Node(self.programs, self.machine, self.control_plane)
+        self.node = Node(self.programs, self.dns, self.machine, self.control_plane)
         self.node.start()
 
     def stop(self) -> None:
@@ -146,16 +147,17 @@ def _answer(user: socket.socket, received: bytes, keeper: Keeper) -> bytes:
 
 
 def main() -> int:
-    """FOLDER PROGRAMS [node]. Says `ready`, or the error as one JSON line, on stdout."""
-    folder, programs, *node = sys.argv[1:]
+    """FOLDER PROGRAMS [DNS], folders all; with the third there is a node. Says `ready`, or the
+    error, as one JSON line on stdout."""
+    folder, programs, *dns = map(Path, sys.argv[1:])
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    keeper = Keeper(Path(programs), Path(folder), node=bool(node))
+    keeper = Keeper(folder, programs, dns[0] if dns else None)
     waiting: list[socket.socket] = []
     with socket.socket(socket.AF_UNIX) as listener:
         try:
             keeper.start()
-            listener.bind(str(Path(folder) / "socket"))
+            listener.bind(str(folder / "socket"))
             listener.listen()
             print(json.dumps({"ready": True}), flush=True)
             os.close(1)

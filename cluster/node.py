@@ -1,8 +1,8 @@
-"""A real node: containerd, runc, CNI plugins, kubelet and kube-proxy, on a machine of its own.
+"""A real node: containerd, CNI plugins, kubelet, kube-proxy, CoreDNS, on a machine of its own.
 
 Its name is `node-1`. It has no registry: import an image (`cluster.images`), and let pods use
 `imagePullPolicy: Never`. NetworkPolicies are kept but not enforced: the bridge plugin has no such
-part. There is no DNS: pods use addresses, or the variables that Kubernetes gives them.
+part. CoreDNS runs beside the kubelet, not in a pod, and knows the cluster's names alone.
 """
 
 from __future__ import annotations
@@ -21,13 +21,16 @@ from cluster.machine import Machine, require
 from cluster.program import Program, answers
 
 NAME = "node-1"
-KUBELET, KUBELET_HEALTH, PROXY_HEALTH = 10250, 10248, 10256
+KUBELET, KUBELET_HEALTH, PROXY_HEALTH, DNS_HEALTH = 10250, 10248, 10256, 8181
+DOMAIN = "cluster.local"
 
 
 class Node:
     """A node of this control plane, which must listen on `machine.host_address`."""
 
-    def __init__(self, programs: Path, machine: Machine, control_plane: ControlPlane) -> None:
+    def __init__(
+        self, programs: Path, dns: Path, machine: Machine, control_plane: ControlPlane
+    ) -> None:
         self.folder = machine.folder / "node"
         self._machine = machine
         self._control_plane = control_plane
@@ -58,6 +61,7 @@ class Node:
             "--conntrack-tcp-timeout-established=0",
             "--conntrack-tcp-timeout-close-wait=0",
         )
+        self.dns = self._program("coredns", dns / "coredns", "-conf", "Corefile")
 
     @property
     def containerd_socket(self) -> Path:
@@ -76,9 +80,11 @@ class Node:
         import_image(self.containerd_socket, pause)
         self.kubelet.start()
         self.proxy.start()
+        self.dns.start()
         address = self._machine.address
         self.kubelet.wait_until(lambda: answers(address, KUBELET_HEALTH, "/healthz", tls=False))
         self.proxy.wait_until(lambda: answers(address, PROXY_HEALTH, "/healthz", tls=False))
+        self.dns.wait_until(lambda: answers(address, DNS_HEALTH, "/ready", tls=False))
         self.kubelet.wait_until(self._is_ready, "a Ready node")
 
     def _is_ready(self) -> bool:
@@ -102,6 +108,7 @@ class Node:
         (self.folder / "cni").mkdir(parents=True)
         (self.folder / "kubelet").mkdir()
         (self.folder / "containerd.toml").write_text(self._containerd())
+        (self.folder / "Corefile").write_text(self._corefile())
         (self.folder / "kubelet.yaml").write_text(yaml.safe_dump(self._kubelet()))
         (self.folder / "cni/10-bridge.conflist").write_text(json.dumps(self._network()))
 
@@ -137,6 +144,18 @@ state = "/run/containerd"
         }
         return {"cniVersion": "0.4.0", "name": "pods", "plugins": [bridge]}
 
+    def _corefile(self) -> str:
+        address = self._machine.address
+        return f"""{DOMAIN} in-addr.arpa {{
+    bind {address}
+    ready {address}:{DNS_HEALTH}
+    errors
+    kubernetes {DOMAIN} in-addr.arpa {{
+        kubeconfig {self._control_plane.kubeconfig}
+    }}
+}}
+"""
+
     def _kubelet(self) -> dict[str, object]:
         return {
             "apiVersion": "kubelet.config.k8s.io/v1beta1",
@@ -152,6 +171,8 @@ state = "/run/containerd"
             "containerRuntimeEndpoint": f"unix://{self.containerd_socket}",
             "podLogsDir": f"{self.folder}/pod-logs",
             "volumePluginDir": f"{self.folder}/volume-plugins",
+            "clusterDNS": [self._machine.address],
+            "clusterDomain": DOMAIN,
             "cgroupDriver": "cgroupfs",
             "cgroupRoot": f"/{self._machine.name}",
             "cgroupsPerQOS": True,

@@ -87,7 +87,7 @@ def test_exec_and_logs_reach_the_container(node_cluster: Cluster, web: list[str]
     assert "response:200" in logs  # the readiness probe's
 
 
-def test_a_pod_reaches_the_api_server_with_its_own_account(
+def test_a_pod_reaches_the_api_server_by_name_with_its_own_account(
     node_cluster: Cluster, node_namespace: str, tmp_path: Path
 ) -> None:
     tree = tmp_path / "tree"
@@ -97,7 +97,8 @@ def test_a_pod_reaches_the_api_server_with_its_own_account(
     node_cluster.import_image(archive)
     pod = ["run", "asks", "--image=localhost/kubectl:1", "--image-pull-policy=Never"]
     restart = ["--restart=Never", "--rm", "--attach", "--quiet", f"--namespace={node_namespace}"]
-    asked = node_cluster.kubectl(*pod, *restart, "--", "auth", "whoami")
+    by_name = "--env=KUBERNETES_SERVICE_HOST=kubernetes.default.svc"
+    asked = node_cluster.kubectl(*pod, *restart, by_name, "--", "auth", "whoami")
     assert f"system:serviceaccount:{node_namespace}:default" in asked
 
 
