@@ -200,7 +200,8 @@ def install(access: Access) -> None:
     crds = ROOT / "deploy" / "crds"
     access.kubectl("apply", "--server-side", "--force-conflicts", "-f", str(crds))
     access.kubectl("wait", "--for=condition=Established", "--timeout=60s", "-f", str(crds))
-    access.kubectl("apply", "-f", str(ROOT / "deploy/kustomize/operator/rbac.yaml"))
+    for name in ("rbac", "approvals"):
+        access.kubectl("apply", "-f", str(ROOT / f"deploy/kustomize/operator/{name}.yaml"))
 
 
 @contextmanager

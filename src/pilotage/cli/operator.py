@@ -16,6 +16,7 @@ def register(parser: argparse.ArgumentParser) -> None:
     add("--cluster-domain", default="cluster.local", metavar="NAME", help="of Services' names")
     add("--service-addresses", choices=("dns", "ip"), default="dns", help="how they are called")
     add("--server-namespace", default="mcp-system", metavar="NAME", help="of the server's pods")
+    add("--server-cluster", default="", metavar="NAME", help="this one, in the server's settings")
     add("--sweep-seconds", type=float, default=30.0, metavar="S", help="between comparisons")
     add("--secret-seconds", type=float, default=60.0, metavar="S", help="Secrets are read again")
     add("--group", default="mcp.example.com", metavar="NAME", help="API group of the resources")
@@ -27,13 +28,14 @@ def run(arguments: argparse.Namespace) -> int:
     settings = config.read(file=arguments.settings)
     log.install(settings)
     names = Names(
-        arguments.cluster_name,
-        arguments.cluster_domain,
-        arguments.group,
-        arguments.server_namespace,
-        arguments.service_addresses,
-        arguments.sweep_seconds,
-        arguments.secret_seconds,
+        cluster=arguments.cluster_name,
+        domain=arguments.cluster_domain,
+        group=arguments.group,
+        server=arguments.server_namespace,
+        known=arguments.server_cluster,
+        addresses=arguments.service_addresses,
+        sweep=arguments.sweep_seconds,
+        refresh=arguments.secret_seconds,
     )
     asyncio.run(serve(settings, options.of(arguments), names))
     return 0

@@ -17,7 +17,9 @@ from pilotage.kubernetes.kind import (
     NETWORK_POLICY,
     SERVICE,
     SERVICE_ACCOUNT,
+    key_of,
 )
+from pilotage.operator import mcppipeline, mcppipelinerun
 from pilotage.operator.instance_objects import Surroundings
 from pilotage.operator.mcptool import Tools
 from pilotage.operator.mcptoolinstance import Addresses, Instances, Parts
@@ -42,12 +44,14 @@ class Names:
     """How the cluster is called. `cluster` is its name at the tool server, "" for one of its own
     (the UID of kube-system); `domain` is that of its Services' names, which are called by name or
     by address. `server` is the namespace of the tool server's pods. Each `sweep` seconds what is
-    declared is compared with what the server has, each `refresh` Secrets are read again."""
+    declared is compared with what the server has, each `refresh` Secrets are read again.
+    `known` is the cluster in the tool server's own settings, "" its only one."""
 
     cluster: str = ""
     domain: str = "cluster.local"
     group: str = GROUP
     server: str = "mcp-system"
+    known: str = ""
     addresses: Addresses = "dns"
     sweep: float = SWEEP_SECONDS
     refresh: float = SECRET_SECONDS
@@ -79,6 +83,7 @@ async def serve(settings: Settings, options: Options, names: Names) -> None:
         registrar = Registrar(server, host.client, cluster, names.domain, names.refresh)
         _add_tools(host, resources, registrar)
         _add_instances(host, resources, registrar, names)
+        _add_pipelines(host, resources, server, Called(cluster, names.known))
         host.job(lambda: registrar.sweep(options.namespaces, names.sweep))
         await host.run()
 
@@ -104,6 +109,45 @@ def _add_instances(host: Host, resources: Resources, registrar: Registrar, names
     for kind in (DEPLOYMENT, SERVICE, NETWORK_POLICY, SERVICE_ACCOUNT):
         controller.owns(host.informer(kind, labels=OWNED), resources.instance)
     registrar.join(Member(controller, resources.finalizer))
+
+
+@dataclass(frozen=True, slots=True)
+class Called:
+    """Our name of the cluster, and that which the tool server's settings have for it."""
+
+    cluster: str
+    known: str
+
+
+def _add_pipelines(host: Host, resources: Resources, server: ToolServer, called: Called) -> None:
+    pipelines, pace = host.informer(resources.pipeline), _pace(host.options)
+    by = {mcppipeline.BY_PIPELINE: mcppipeline.by_pipeline}
+    runs = host.informer(resources.run, indexes=by)
+    told = mcppipelinerun.SUCCEEDED
+    running = mcppipelinerun.Parts(
+        resources.run,
+        runs.store,
+        pipelines.store,
+        host.client,
+        StatusWriter(host.client, resources.run, host.events, told),
+        server,
+        resources.finalizer,
+        called.cluster,
+        called.known,
+    )
+    reconcile = mcppipelinerun.PipelineRuns(running).reconcile
+    controller = host.controller("mcppipelinerun", runs, reconcile, pace, when=wanted_anew)
+    controller.watches(pipelines, lambda one: runs.store.by(mcppipeline.BY_PIPELINE, key_of(one)))
+    defining = mcppipeline.Parts(
+        pipelines.store,
+        runs.store,
+        resources.run,
+        host.client,
+        StatusWriter(host.client, resources.pipeline, host.events),
+    )
+    reconcile = mcppipeline.Pipelines(defining).reconcile
+    controller = host.controller("mcppipeline", pipelines, reconcile, pace, when=wanted_anew)
+    controller.watches(runs, mcppipeline.by_pipeline)
 
 
 def _pace(options: Options) -> Pace:

@@ -55,6 +55,11 @@ class RunAccess:
             raise Busy(what, "pilotage runs list shows them, pilotage runs cancel ends one")
         return await self.runs.start(pipeline, given, by)
 
+    def under(self, by: Principal, key: str) -> list[RunSummary]:
+        """The run that they have started under this idempotency key, if there is one."""
+        found = rows.under(self._database, by.name, key)
+        return [] if found is None else [self.runs.summary(found.id)]
+
     def seen(self, run: str, by: Principal) -> RunSummary:
         """The run; NotFound where it is not there, and the same where it is not theirs to see."""
         found = self.runs.summary(run)

@@ -146,7 +146,12 @@ def _step(plan: Plan, name: str, step: StepRun) -> dict[str, Any]:
         "seconds": round(max(0, step.ended - step.began) / 1e6, 3) if step.began else 0,
         "outputs": dict(_plain(step.value)),
     }
-    for key, value in (("error", step.error), ("hint", step.hint), ("why", step.why)):
+    for key, value in (
+        ("error", step.error),
+        ("hint", step.hint),
+        ("why", step.why),
+        ("approval", step.approval),
+    ):
         if value:
             told[key] = value
     for key in ("reports", "rendered"):

@@ -61,7 +61,8 @@ class RunList:
 
 @dataclass(frozen=True, slots=True)
 class StepView:
-    """`well`: what needs it may start. `seconds` of its last attempt."""
+    """`well`: what needs it may start. `seconds` of its last attempt. `error`, `hint` and `why` are
+    there where they say something, `approval` where a person must approve its call."""
 
     name: str
     tool: str
@@ -71,6 +72,10 @@ class StepView:
     attempt: int
     seconds: float
     outputs: dict[str, Any]
+    error: str | None = None
+    hint: str | None = None
+    why: str | None = None
+    approval: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,8 +188,12 @@ def _add_looks(api: FastAPI, app: App) -> None:
         pipeline: str | None = None,
         principal: str | None = None,
         begins: Annotated[str | None, Query(description="how the id begins")] = None,
+        key: Annotated[str | None, Query(description="one's own run under this key")] = None,
     ) -> RunList:
-        """Runs, the newest first: all with runs:read, else those that who asks has started."""
+        """Runs, the newest first: all with runs:read, else those that who asks has started. With
+        `key`, the one that they have started under this Idempotency-Key, whatever else is asked."""
+        if key is not None:
+            return RunList(access.under(request.scope[BY], key), None)
         wanted = Wanted(pipeline, principal, begins.upper() if begins else None)
         found = access.listed(request.scope[BY], limit, before, state, wanted)
         return RunList(found, found[-1].id if len(found) == limit else None)

@@ -1,0 +1,178 @@
+"""MCPPipeline: the definition of a pipeline, and the clock that starts its runs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from zoneinfo import ZoneInfo
+
+from cronsim import CronSim, CronSimError
+
+from pilotage.domain.errors import BadInput
+from pilotage.kubernetes.client import Client
+from pilotage.kubernetes.errors import AlreadyExists
+from pilotage.kubernetes.kind import Kind, Object
+from pilotage.operator.conditions import FALSE, READY, TRUE, Condition
+from pilotage.operator.mcppipelinerun import delete
+from pilotage.operator.resources import MANAGER
+from pilotage.operator.runtime.store import Store
+from pilotage.operator.status import StatusWriter, moment
+
+BY_PIPELINE = "pipeline"
+"""The index of runs: namespace/name of their pipeline."""
+FORGOTTEN = timedelta(days=1)
+"""A time that was missed longer ago is not made up for."""
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """What reconciling needs. `run` is the kind of the runs that the clock makes."""
+
+    pipelines: Store
+    runs: Store
+    run: Kind
+    client: Client
+    status: StatusWriter
+
+
+class Pipelines:
+    """Reconciles MCPPipelines."""
+
+    def __init__(self, parts: Parts) -> None:
+        self._parts = parts
+
+    async def reconcile(self, key: str) -> float | None:
+        """Start what is due, forget what is over, and say how it stands and when it is due next."""
+        object = self._parts.pipelines.get(key)
+        if object is None or "deletionTimestamp" in object["metadata"]:
+            return None  # its runs are its own: the cluster deletes them with it
+        runs = [found for one in self._parts.runs.by(BY_PIPELINE, key) if (found := self._run(one))]
+        await self._forget(object, runs)
+        active = [one for one in runs if not _ended(one)]
+        last = (object.get("status") or {}).get("lastScheduleTime")
+        more: dict[str, Any] = {"active": len(active), "lastScheduleTime": last}
+        plan = object["spec"].get("schedule")
+        if plan is None or plan.get("suspend"):
+            reason = "Ready" if plan is None else "ScheduleSuspended"
+            what = "runs are started by hand" if plan is None else "spec.schedule.suspend is true"
+            await self._parts.status.write(object, [Condition(READY, TRUE, reason, what)], more)
+            return None
+        try:
+            due, following = times(plan, _since(object, last), datetime.now(UTC))
+        except BadInput as wrong:
+            said = Condition(READY, FALSE, "InvalidSchedule", str(wrong))
+            await self._parts.status.write(object, [said], more)
+            return None
+        if due is not None:
+            more["lastScheduleTime"] = moment(due)
+            more["active"] += await self._start(object, active, due)
+        more["nextScheduleTime"] = moment(following)
+        ready = Condition(READY, TRUE, "Scheduled", f"runs at {plan['cron']} ({plan['timeZone']})")
+        await self._parts.status.write(object, [ready], more)
+        return max(0.5, (following - datetime.now(UTC)).total_seconds())
+
+    def _run(self, key: str) -> Object | None:
+        found = self._parts.runs.get(key)
+        return None if found is None or "deletionTimestamp" in found["metadata"] else found
+
+    async def _start(self, object: Object, active: list[Object], due: datetime) -> int:
+        """The run of that time, once: its name is made of it. How many more are active then."""
+        plan, meta = object["spec"]["schedule"], object["metadata"]
+        if active and plan["concurrencyPolicy"] == "Forbid":
+            return 0
+        if plan["concurrencyPolicy"] == "Replace":
+            for one in active:
+                change = {"spec": {"cancelled": True}}
+                where = one["metadata"]
+                await self._parts.client.patch(
+                    self._parts.run, where["name"], change, where["namespace"]
+                )
+        spec = {"pipelineRef": {"name": meta["name"]}}
+        if "inputs" in plan:
+            spec["inputs"] = plan["inputs"]
+        name = f"{meta['name'][:180]}-{int(due.timestamp()) // 60}"
+        head = {
+            "name": name,
+            "namespace": meta["namespace"],
+            "annotations": {f"{self._parts.run.group}/scheduled-at": moment(due)},
+            "ownerReferences": [owner(object)],
+        }
+        try:
+            await self._parts.client.create(
+                self._parts.run, {"metadata": head, "spec": spec}, manager=MANAGER
+            )
+        except AlreadyExists:
+            return 0
+        return 1
+
+    async def _forget(self, object: Object, runs: list[Object]) -> None:
+        """Delete the oldest runs that have ended, beyond those that are to be kept."""
+        for limit, well in (
+            ("successfulRunsHistoryLimit", True),
+            ("failedRunsHistoryLimit", False),
+        ):
+            most = object["spec"].get(limit)
+            if most is None:
+                continue
+            over = [one for one in runs if _ended(one) and _well(one) is well]
+            over.sort(key=lambda one: str(one["status"]["completionTime"]), reverse=True)
+            for one in over[most:]:
+                await delete(self._parts.client, self._parts.run, one)
+
+
+def owner(object: Object) -> dict[str, Any]:
+    """The reference by which the cluster deletes what belongs to `object` with it."""
+    meta = object["metadata"]
+    return {
+        "apiVersion": object["apiVersion"],
+        "kind": object["kind"],
+        "name": meta["name"],
+        "uid": meta["uid"],
+        "controller": True,
+        "blockOwnerDeletion": True,
+    }
+
+
+def times(
+    plan: Mapping[str, Any], since: datetime, now: datetime
+) -> tuple[datetime | None, datetime]:
+    """The newest time after `since` that has come and is not too late (None: there is none), and
+    the first one to come. BadInput where that is no time, or no zone."""
+    try:
+        zone = ZoneInfo(plan["timeZone"])
+    except (OSError, ValueError, KeyError):  # KeyError: no zone of that name
+        raise BadInput(f"there is no time zone {plan['timeZone']!r}", "Europe/Berlin") from None
+    if len(plan["cron"].split()) != 5:
+        raise BadInput(f"cron is {plan['cron']!r}", 'five fields, such as "0 3 * * *"')
+    late = plan.get("startingDeadlineSeconds")
+    begin = since if late is None else max(since, now - timedelta(seconds=late))
+    begin = max(begin, now - FORGOTTEN)
+    due: datetime | None = None
+    try:
+        for one in CronSim(plan["cron"], begin.astimezone(zone)):
+            if one > now:
+                return due, one.astimezone(UTC)
+            due = one.astimezone(UTC)
+    except CronSimError as error:
+        raise BadInput(f"cron is {plan['cron']!r}: {error}", 'such as "0 3 * * *"') from None
+    raise BadInput(f"cron {plan['cron']!r} never comes", 'such as "0 3 * * *"')
+
+
+def by_pipeline(run: Object) -> list[str]:
+    """For the index BY_PIPELINE."""
+    meta = run["metadata"]
+    return [f"{meta['namespace']}/{run['spec']['pipelineRef']['name']}"]
+
+
+def _since(object: Object, last: str | None) -> datetime:
+    return datetime.fromisoformat(last or object["metadata"]["creationTimestamp"])
+
+
+def _ended(run: Object) -> bool:
+    return bool((run.get("status") or {}).get("completionTime"))
+
+
+def _well(run: Object) -> bool:
+    return bool((run.get("status") or {}).get("outcome") == "succeeded")

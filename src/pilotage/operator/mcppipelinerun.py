@@ -1,0 +1,287 @@
+"""MCPPipelineRun: one execution, by the tool server's durable engine, mirrored into its status.
+
+The run is the server's: it is started under the object's UID as its idempotency key, so that no
+restart of ours or of the server's starts it twice. Here it is only looked at, and told what people
+have written into the object.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from urllib.parse import quote
+
+from pilotage.domain.errors import BadInput, Conflict, NotFound, PilotageError
+from pilotage.kubernetes import errors
+from pilotage.kubernetes.client import Client
+from pilotage.kubernetes.kind import Kind, Object
+from pilotage.operator import pipeline_document
+from pilotage.operator.conditions import FALSE, TRUE, UNKNOWN, Condition
+from pilotage.operator.runtime.store import Store
+from pilotage.operator.status import StatusWriter, moment, seconds_since
+from pilotage.operator.tool_server import Away, ToolServer
+
+LOOK_SECONDS, WAITING_SECONDS = 1.0, 3.0
+REFUSED_SECONDS = 30.0
+LETTING_GO_SECONDS = 600.0
+SUCCEEDED = "Succeeded"
+RUNS = "/api/v2/runs"
+_VERBS = {"approve": "approve", "reject": "reject", "retry": "resume"}
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """What reconciling needs. `cluster` is our name of the cluster, `known` that which the tool
+    server's settings have for it ("": its only one)."""
+
+    kind: Kind
+    runs: Store
+    pipelines: Store
+    client: Client
+    status: StatusWriter
+    server: ToolServer
+    finalizer: str
+    cluster: str
+    known: str
+
+
+class PipelineRuns:
+    """Reconciles MCPPipelineRuns."""
+
+    def __init__(self, parts: Parts) -> None:
+        self._parts = parts
+        self._told: set[tuple[str, ...]] = set()  # what people have said, and the server has heard
+
+    async def reconcile(self, key: str) -> float | None:
+        """Start it, tell it what people say, and write down how it stands."""
+        parts = self._parts
+        object = parts.runs.get(key)
+        if object is None:
+            return None
+        if "deletionTimestamp" in object["metadata"]:
+            return await self._leave(object)
+        status = object.get("status") or {}
+        if status.get("completionTime"):
+            return await self._expire(object)
+        await parts.status.hold(object, parts.finalizer)
+        try:
+            view, pipeline = await self._view(object)
+            await self._say(object, view)
+        except _Over as over:
+            await self._refuse(object, over)
+            return None
+        except _Later as later:
+            said = Condition(SUCCEEDED, UNKNOWN, later.reason, str(later))
+            await parts.status.write(object, [said], _kept(status))
+            return later.seconds
+        except Away as away:
+            said = Condition(SUCCEEDED, UNKNOWN, "ServerUnreachable", away.what)
+            await parts.status.write(object, [said], _kept(status))
+            return away.seconds
+        return await self._mirror(object, view, pipeline)
+
+    async def _view(self, object: Object) -> tuple[dict[str, Any], dict[str, Any]]:
+        """How its run stands at the server, started if it is not there, and what it runs."""
+        status = object.get("status") or {}
+        if "runId" not in status:
+            return await self._start(object)
+        try:
+            path = f"{RUNS}/{quote(status['runId'])}"
+            return await self._parts.server.ask("GET", path), dict(status.get("pipeline") or {})
+        except NotFound:
+            what = f"the server does not know run {status['runId']} any more"
+            raise _Over("RunLost", what) from None
+
+    async def _start(self, object: Object) -> tuple[dict[str, Any], dict[str, Any]]:
+        """Its run, started now or before a crash of ours. What it runs is fixed from here on."""
+        parts, meta, spec = self._parts, object["metadata"], object["spec"]
+        if spec.get("cancelled"):
+            raise _Over("Cancelled", "it was cancelled before it began", "cancelled")
+        name = spec["pipelineRef"]["name"]
+        pipeline = parts.pipelines.get(f"{meta['namespace']}/{name}")
+        if pipeline is None:
+            raise _Later("PipelineNotFound", f"there is no MCPPipeline {name}", REFUSED_SECONDS)
+        body = {
+            "pipeline": pipeline_document.document(pipeline, parts.known),
+            "inputs": spec.get("inputs") or {},
+        }
+        if "timeoutSeconds" in spec:
+            body["timeout"] = spec["timeoutSeconds"]
+        try:
+            view = await parts.server.ask("POST", RUNS, body, {"Idempotency-Key": meta["uid"]})
+        except Conflict:
+            view = await self._under(meta["uid"])  # the pipeline has changed since it was started
+        except Away:
+            raise
+        except BadInput as wrong:
+            raise _Over("InvalidPipeline", _problems(wrong)) from None
+        except PilotageError as error:
+            raise _Later("NotStarted", str(error), REFUSED_SECONDS) from None
+        meta = pipeline["metadata"]
+        ran = {"uid": meta["uid"], "generation": meta["generation"]}
+        return view, {**ran, "digest": view["plan"]["digest"]}
+
+    async def _under(self, key: str) -> dict[str, Any]:
+        found = await self._parts.server.ask("GET", RUNS, key=key)
+        run = found["runs"][0]["id"]
+        return await self._parts.server.ask("GET", f"{RUNS}/{quote(run)}")
+
+    async def _say(self, object: Object, view: dict[str, Any]) -> None:
+        """Tell the server what people have written: an end, approvals. `view` is brought up to
+        date where that has changed anything."""
+        if view["state"] == "ended":
+            return
+        path, spec = f"{RUNS}/{quote(view['run'])}", object["spec"]
+        if spec.get("cancelled"):
+            said = await self._tell(f"{path}/cancel", {"reason": "spec.cancelled"}, "")
+            view |= said or {}
+            return
+        open_ones = {one["id"]: one["step"] for one in pipeline_document.waiting(view)}
+        calls = {one.get("approval") for one in view["steps"]}
+        for one in spec.get("approvals") or ():
+            word = (object["metadata"]["uid"], one["id"], one["user"], one["decision"])
+            if one["id"] not in open_ones or word in self._told:
+                continue
+            verb, reason = _VERBS[one["decision"]], one.get("reason", "")
+            if one["id"] in calls and verb != "resume":
+                at, body = f"/api/v2/approvals/{quote(one['id'])}/{verb}", {"reason": reason}
+            else:
+                body = {"step": open_ones[one["id"]], "reason": reason}
+                at = f"{path}/{verb}"
+            await self._tell(at, body, one["user"])
+            self._told.add(word)
+
+    async def _tell(self, path: str, body: Mapping[str, Any], user: str) -> dict[str, Any] | None:
+        """Say it, in the name of `user`. What was said before, or comes too late, is no error; what
+        that person may not say is told by the server, and shown as it waits on."""
+        headers = (
+            {"Pilotage-Acting-For": f"kubernetes:{self._parts.cluster}:{user}"} if user else {}
+        )
+        try:
+            return await self._parts.server.ask("POST", path, body, headers)
+        except Away:
+            raise
+        except (Conflict, NotFound):
+            return None
+        except PilotageError as error:
+            _log.warning("%s of %s is refused: %s", path, user or "the operator", error)
+            return None
+
+    async def _mirror(
+        self, object: Object, view: Mapping[str, Any], pipeline: Mapping[str, Any]
+    ) -> float | None:
+        ended = view["state"] == "ended"
+        waits = pipeline_document.waiting(view)
+        more = {
+            "runId": view["run"],
+            "state": view["state"],
+            "outcome": view["outcome"] if ended else None,
+            "startTime": _moment(view["created"]),
+            "completionTime": _moment(view["changed"]) if ended else None,
+            "pipeline": dict(pipeline) or None,
+            "steps": pipeline_document.steps(view),
+            "waiting": waits or None,
+        }
+        await self._parts.status.write(object, [_condition(view, waits)], more)
+        if ended:
+            uid = object["metadata"]["uid"]
+            self._told = {word for word in self._told if word[0] != uid}
+            ttl: float | None = object["spec"].get("ttlSecondsAfterFinished")
+            return ttl
+        return WAITING_SECONDS if view["state"] == "waiting" else LOOK_SECONDS
+
+    async def _refuse(self, object: Object, over: _Over) -> None:
+        """It has ended, and no run of it goes on."""
+        more = {**_kept(object.get("status") or {}), "state": "ended", "outcome": over.outcome}
+        said = Condition(SUCCEEDED, FALSE, over.reason, over.what)
+        await self._parts.status.write(object, [said], {**more, "completionTime": moment()})
+
+    async def _expire(self, object: Object) -> float | None:
+        """Delete what has outlived its time."""
+        limit = object["spec"].get("ttlSecondsAfterFinished")
+        if limit is None:
+            return None
+        left = float(limit) - seconds_since(object["status"]["completionTime"])
+        if left > 0:
+            return left
+        await delete(self._parts.client, self._parts.kind, object)
+        return None
+
+    async def _leave(self, object: Object) -> float | None:
+        """What still runs is ended first."""
+        meta, status = object["metadata"], object.get("status") or {}
+        if self._parts.finalizer not in meta.get("finalizers", ()):
+            return None
+        try:
+            await self._end(meta["uid"], status)
+        except Away as away:
+            if seconds_since(meta["deletionTimestamp"]) < LETTING_GO_SECONDS:
+                return away.seconds
+        await self._parts.status.let_go(object)
+        return None
+
+    async def _end(self, key: str, status: Mapping[str, Any]) -> None:
+        if status.get("completionTime"):
+            return
+        run = status.get("runId")
+        if run is None:  # started, and never written down
+            found = (await self._parts.server.ask("GET", RUNS, key=key))["runs"]
+            run = found[0]["id"] if found else None
+        if run is not None:
+            await self._tell(f"{RUNS}/{quote(run)}/cancel", {"reason": "it was deleted"}, "")
+
+
+class _Over(PilotageError):
+    """There is no run, and there will be none."""
+
+    def __init__(self, reason: str, what: str, outcome: str = "failed") -> None:
+        super().__init__(what)
+        self.reason, self.outcome = reason, outcome
+
+
+class _Later(PilotageError):
+    """It cannot be started yet."""
+
+    def __init__(self, reason: str, what: str, seconds: float) -> None:
+        super().__init__(what)
+        self.reason, self.seconds = reason, seconds
+
+
+async def delete(client: Client, kind: Kind, object: Object) -> None:
+    """This very object, if it is still there."""
+    meta = object["metadata"]
+    try:
+        await client.delete(kind, meta["name"], meta["namespace"], uid=meta["uid"])
+    except (errors.NotFound, errors.Conflict):
+        pass
+
+
+def _condition(view: Mapping[str, Any], waits: list[dict[str, Any]]) -> Condition:
+    if view["state"] != "ended":
+        if waits:
+            why = "; ".join(f"{one['step']}: {one['message']}" for one in waits)
+            return Condition(SUCCEEDED, UNKNOWN, "Waiting", f"waits for a person: {why}")
+        return Condition(SUCCEEDED, UNKNOWN, "Running", f"run {view['run']} is {view['state']}")
+    if view["outcome"] == "succeeded":
+        return Condition(SUCCEEDED, TRUE, "Succeeded", f"run {view['run']} has succeeded")
+    reason = "".join(word.capitalize() for word in str(view["outcome"]).split("_"))
+    return Condition(SUCCEEDED, FALSE, reason, str(view.get("error") or view.get("why") or reason))
+
+
+def _problems(wrong: BadInput) -> str:
+    found = getattr(wrong, "problems", None) or []
+    said = [f"{one.get('where') or one.get('line')}: {one.get('what')}" for one in found[:10]]
+    return "; ".join(said) or str(wrong)
+
+
+def _kept(status: Mapping[str, Any]) -> dict[str, Any]:
+    names = ("runId", "state", "startTime", "pipeline", "steps", "waiting")
+    return {name: status[name] for name in names if name in status}
+
+
+def _moment(microseconds: int) -> str:
+    return moment(datetime.fromtimestamp(0, UTC) + timedelta(microseconds=microseconds))

@@ -1,0 +1,84 @@
+"""An MCPPipeline as the pipeline file that the tool server runs, and a run of it as a status. Pure.
+
+Source of the shapes: deploy/crds/mcppipelines.yaml, docs/schemas/pipeline.schema.json.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from pilotage.domain.text import cut
+from pilotage.kubernetes.kind import Object
+
+JOB = "k8s_job"
+MESSAGE_LIMIT = 1_000
+STEPS = 100
+_SAME = ("name", "tool", "params", "on_failure", "retry_count", "retry_delay", "depends_on")
+_JOB = {
+    "image": "image",
+    "imagePullPolicy": "image_pull_policy",
+    "command": "command",
+    "args": "args",
+    "workingDir": "working_dir",
+    "env": "env",
+    "resources": "resources",
+    "serviceAccountName": "service_account",
+}
+
+
+def document(pipeline: Object, cluster: str) -> dict[str, Any]:
+    """The pipeline, in the words of a pipeline file. Its jobs run in its own namespace, in the
+    cluster that the tool server knows as `cluster` ("": the only one)."""
+    meta, spec = pipeline["metadata"], pipeline["spec"]
+    made: dict[str, Any] = {"name": f"{meta['namespace']}/{meta['name']}"}
+    made |= {name: spec[name] for name in ("description", "inputs", "env") if name in spec}
+    made["steps"] = [_step(one, meta["namespace"], cluster) for one in spec["steps"]]
+    return made
+
+
+def _step(given: Mapping[str, Any], namespace: str, cluster: str) -> dict[str, Any]:
+    step = {name: given[name] for name in (*_SAME, "timeout") if name in given}
+    if "job" not in given:
+        return step
+    params = {ours: given["job"][theirs] for theirs, ours in _JOB.items() if theirs in given["job"]}
+    params["namespace"] = namespace
+    if cluster:
+        params["cluster"] = cluster
+    if "timeout" in given:
+        params["seconds"] = int(given["timeout"])
+    return {**step, "tool": JOB, "params": params}
+
+
+def steps(view: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """How the steps of a run stand, as the status holds them."""
+    return [_told(one) for one in view["steps"][:STEPS]]
+
+
+def _told(one: Mapping[str, Any]) -> dict[str, Any]:
+    told = {
+        "name": one["name"],
+        "state": one["state"],
+        "outcome": one.get("outcome"),
+        "attempt": one.get("attempt") or None,
+        "seconds": one.get("seconds") or None,
+        "message": cut(one.get("error") or one.get("why") or "", MESSAGE_LIMIT) or None,
+    }
+    return {key: value for key, value in told.items() if value is not None}
+
+
+def waiting(view: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """What a person decides about, each by an id of its own: the approval that its call needs, or
+    the attempt that has failed. A later attempt is another question."""
+    return list(_waiting(view))
+
+
+def _waiting(view: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+    named = set(view.get("waiting") or ())
+    for one in view["steps"]:
+        if one["name"] in named:
+            yield {
+                "id": one.get("approval") or f"{one['name']}.{one['attempt']}",
+                "step": one["name"],
+                "message": cut(one.get("why") or one.get("error") or "", MESSAGE_LIMIT),
+            }
