@@ -18,7 +18,15 @@ from pilotage.domain.errors import BadInput, Unavailable
 from pilotage.kubernetes import kubeconfig
 from pilotage.kubernetes.client import Client
 from pilotage.kubernetes.cluster import Cluster
-from pilotage.kubernetes.kind import CONFIG_MAP, ROLE, ROLE_BINDING, SECRET
+from pilotage.kubernetes.kind import (
+    CONFIG_MAP,
+    EVENT,
+    LEASE,
+    ROLE,
+    ROLE_BINDING,
+    SECRET,
+    Object,
+)
 from pilotage.operator.runtime import options
 from pilotage.operator.runtime.controller import Settings
 from pilotage.operator.runtime.events import BURST, Recorder
@@ -74,13 +82,48 @@ async def test_it_is_ready_once_its_caches_are_full_and_not_before(
         assert "[+]caches ok" in (await asked(host, "/readyz?verbose"))[1]
 
 
-async def _allow(client: Client, namespace: str) -> None:
+async def _allow(client: Client, namespace: str, *rules: Object) -> None:
     meta = {"name": "operator", "namespace": namespace}
-    rule = {"apiGroups": [""], "resources": ["secrets"], "verbs": ["get", "list", "watch"]}
-    await client.create(ROLE, {"metadata": meta, "rules": [rule]})
+    reads = {"apiGroups": [""], "resources": ["secrets"], "verbs": ["get", "list", "watch"]}
+    await client.create(ROLE, {"metadata": meta, "rules": [reads, *rules]})
     account = {"kind": "ServiceAccount", "name": "mcp-operator", "namespace": "mcp-system"}
     role = {"apiGroup": ROLE.group, "kind": "Role", "name": "operator"}
     await client.create(ROLE_BINDING, {"metadata": meta, "roleRef": role, "subjects": [account]})
+
+
+async def test_few_rights_are_enough_to_lead_and_to_tell(
+    control_plane: Access, client: Client, namespace: str
+) -> None:
+    """What a chart has to grant beside the work itself."""
+    lease = {"apiGroups": [LEASE.group], "resources": ["leases"]}
+    event = {"apiGroups": [EVENT.group], "resources": ["events"]}
+    await _allow(
+        client,
+        namespace,
+        {**lease, "resourceNames": ["tests"], "verbs": ["get", "update"]},
+        {**lease, "verbs": ["create"]},
+        {**event, "verbs": ["create"]},
+    )
+    await client.create(SECRET, {"metadata": {"name": "a", "namespace": namespace}})
+    operator = kubeconfig.read(control_plane.kubeconfig, "mcp-operator")
+    host = hosted(operator, namespace, leader_elect=True, lease_namespace=namespace)
+    secrets = host.informer(SECRET)
+    seen: list[str] = []
+
+    async def reconcile(key: str) -> None:
+        found = secrets.store.get(key)
+        assert found is not None
+        host.events.event(found, "Normal", "Seen", "it is there")
+        seen.append(key)
+
+    host.controller("secret", secrets, reconcile)
+    async with running(host):
+        await until(lambda: bool(seen))
+        assert (await client.get(LEASE, "tests", namespace))["spec"]["holderIdentity"]
+    assert (await client.get(LEASE, "tests", namespace))["spec"]["holderIdentity"] == ""
+    told = await client.list(EVENT, namespace)
+    assert [each["note"] for each in told.items] == ["it is there"]
+    assert host.events.dropped == 0
 
 
 async def test_caches_that_never_fill_end_the_process(
@@ -108,6 +151,8 @@ async def test_metrics_have_the_names_of_controller_runtime(
     host.controller("map", found, reconcile, Settings(workers=3, longest=0.01))
     await client.create(CONFIG_MAP, config_map(namespace, "a"))
     async with running(host):
+        timeouts = 'controller_runtime_reconcile_timeouts_total{controller="map"}'
+        assert await value(host, timeouts) == 0, "there from the beginning"
         await until(lambda: len(seen) == 2)
 
         async def counted() -> bool:

@@ -83,10 +83,8 @@ class Controller:
         self.queue = Queue(QueueMetrics(metrics, name), backoff)
         self.informers = [primary]
         self._reconcile, self._metrics, self._when = reconcile, metrics, when
-        metrics.queue(name, self.queue)
-        metrics.most.labels(name).set(settings.workers)
+        metrics.controller(name, settings.workers, self.queue)
         self._active = metrics.active.labels(name)
-        self._active.set(0)
         self._seconds = metrics.seconds.labels(name)
         primary.on_change(self._hear)
 

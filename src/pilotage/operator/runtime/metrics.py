@@ -26,6 +26,7 @@ RECONCILE_BUCKETS = (
     *(0.9, 1.0, 1.25, 1.5, 1.75, 2.0, 2.5, 3.0, 3.5, 4.0, 4.5, 5, 6, 7, 8, 9, 10, 15, 20, 25),
     *(30, 40, 50, 60),
 )
+OUTCOMES = ("success", "requeue_after", "error")
 QUEUE_BUCKETS = tuple(10.0**power for power in range(-8, 4))
 
 
@@ -100,8 +101,14 @@ class Metrics:
 
         client.transport.told = told
 
-    def queue(self, name: str, queue: Queue) -> None:
-        """Show the state of a queue."""
+    def controller(self, name: str, workers: int, queue: Queue) -> None:
+        """Show one more, with its counts at zero: an alert on their growth needs the beginning."""
+        for counter in (self.errors, self.terminal, self.panics, self.timeouts):
+            counter.labels(name)
+        for result in OUTCOMES:
+            self.reconciled.labels(name, result)
+        self.most.labels(name).set(workers)
+        self.active.labels(name).set(0)
         self.depth.labels(name, name, "0").set_function(lambda: queue.depth(low=False))
         self.depth.labels(name, name, "-100").set_function(lambda: queue.depth(low=True))
         self.unfinished.labels(name, name).set_function(lambda: sum(queue.unfinished()))
