@@ -69,7 +69,8 @@ def _joined(meeting: Path, *, node: bool = False) -> Cluster:
     try:
         return join(meeting, node=node)
     except PartMissing as missing:
-        pytest.skip(f"no cluster here: {missing} (or name a cluster of yours in {CONTEXT})")
+        other = "" if node else f" (or name a cluster of yours in {CONTEXT})"
+        pytest.skip(f"no cluster here: {missing.what}: {missing.hint}{other}")
 
 
 def _ours_only(why: str) -> None:
