@@ -28,7 +28,7 @@ def wire(result: dict[str, Any]) -> bytes:
         {"text": "plain"},
         {"text": "Größe: 5 Ω, 日本語, 👨‍👩‍👧"},
         {"note": "Please do not smoke. "},
-        {"data": "\u200b", "type": "image", "mimeType": "image/png"},
+        {"data": "aGlkZSB0aGlz+/==", "type": "image", "mimeType": "image/png"},
         {"nothing": None, "number": 1.5, "list": [True, "x"]},
     ],
 )

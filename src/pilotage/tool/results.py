@@ -14,7 +14,7 @@ from typing import Any
 import msgspec
 from msgspec.structs import replace
 
-from pilotage.domain.call import ToolResult
+from pilotage.domain.call import Outcome, ToolResult
 from pilotage.domain.pattern import pattern
 from pilotage.tool import foreign_phrases, hidden, markup, phrases, plain_text
 
@@ -37,7 +37,12 @@ _RAW = pattern("|".join(map(re.escape, _STIRS)).encode())
 _AROUND = pattern("|".join(map(re.escape, _STIRS)) + "|[^\x00-\u02ff]|\u00e3")
 _decode = msgspec.json.Decoder().decode
 _encode = msgspec.json.Encoder().encode
-_UNREAD = frozenset(("data", "blob", "mimeType", "uri", "type"))
+_BYTES = frozenset(("data", "blob"))
+_BASE64 = pattern(r"[A-Za-z0-9+/_=\r\n-]*")
+_UNREADABLE = (
+    "its answer holds what cannot be read here (such as a number out of any range), so nobody has "
+    "looked at it"
+)
 
 
 def screened(result: ToolResult) -> ToolResult:
@@ -51,7 +56,10 @@ def screened(result: ToolResult) -> ToolResult:
     error = finder.clean(result.error)
     warnings = finder.warnings()
     if wire is not None:
-        wire, warnings = _screened_wire(wire)
+        try:
+            wire, warnings = _screened_wire(wire)
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+            return ToolResult(Outcome.FAILED, error=_UNREADABLE, hint="tell who runs that server")
     if not warnings:
         return result
     warnings = [*result.warnings, *warnings]
@@ -79,11 +87,8 @@ def _harmless(wire: bytes) -> bool:
 
 def _screened_wire(wire: bytes) -> tuple[bytes, list[str]]:
     """The member of a JSON-RPC message, and what was found in it; the very same bytes where that
-    is nothing."""
-    try:
-        member: dict[str, Any] = _decode(b"{" + wire + b"}")
-    except (msgspec.DecodeError, RecursionError):
-        return wire, []
+    is nothing. Raises what decoding does."""
+    member: dict[str, Any] = _decode(b"{" + wire + b"}")
     finder = _Finder()
     cleaned = finder.clean(member)
     warnings = finder.warnings()
@@ -119,10 +124,10 @@ class _Finder:
         return found
 
     def clean(self, value: Any, key: str = "") -> Any:
-        """The same without what hides in its texts and keys; a text that is no text (the data of
-        an image) stays."""
+        """The same without what hides in its texts and keys; the bytes of an image, in letters that
+        say nothing to anybody, stay."""
         if isinstance(value, str):
-            return value if key in _UNREAD else self._text(value)
+            return value if key in _BYTES and _BASE64.fullmatch(value) else self._text(value)
         if isinstance(value, Mapping):
             return {self._text(name): self.clean(item, name) for name, item in value.items()}
         if isinstance(value, (list, tuple)):

@@ -155,11 +155,28 @@ def _checked(raw: Mapping[str, Any], shown: str) -> Found:
     for key in ("description", "title"):
         if len(str(raw.get(key) or "")) > TEXT_LIMIT:
             raise PilotageError(f"its {key} has more than {TEXT_LIMIT} characters")
+    why = _no_tool(raw)
+    if why:
+        raise PilotageError(f"it is no tool of MCP: {why}")
     schema, output = raw.get("inputSchema"), raw.get("outputSchema")
     if not isinstance(schema, dict) or schema.get("type") != "object":
         raise PilotageError("its input schema is not one of an object")
     Arguments(shown, schema, open=False, foreign=True)
     return Found(copy.deepcopy(dict(raw)), _mirrored(schema), _promise(shown, output))
+
+
+def _no_tool(raw: Mapping[str, Any]) -> str:
+    """What is wrong with the words of MCP, "" for nothing: one such tool would take the whole list
+    with it, which clients get of all servers at once."""
+    from mcp_types import Tool as Listed  # heavy
+    from pydantic import ValidationError
+
+    try:
+        Listed.model_validate(raw)
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_context=False, include_input=False)[0]
+        return f"{'.'.join(map(str, first['loc']))[:100]}: {first['msg'][:200]}"
+    return ""
 
 
 def _mirrored(schema: Mapping[str, Any]) -> Mapping[tuple[str, ...], str]:

@@ -78,10 +78,13 @@ _decode = msgspec.json.Decoder(Message).decode
 
 
 def message(who: str, body: bytes | bytearray) -> Message:
-    """One message. Raises Lost where it is none."""
+    """One message. Raises Lost where it is none: also where some of it is no text, since what is
+    passed on as it came is read by nobody before its client."""
     try:
+        if not body.isascii():
+            body.decode()
         return _decode(body)
-    except (msgspec.DecodeError, RecursionError):
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         raise Lost(
             f"{who} answers with something that is no JSON-RPC", "is that its MCP URL?"
         ) from None
