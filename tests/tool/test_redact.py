@@ -108,7 +108,8 @@ def test_arguments_that_are_too_large_are_kept_as_their_size_and_digest() -> Non
     digest = hashlib.sha256(raw).hexdigest()
     assert Redactor().arguments(given) == {"cut": len(raw), "sha256": digest}
     texts = {"texts": ["x" * 1_000_000] * 10}
-    assert Redactor().arguments(texts) == {"texts": ["x" * 4_000] * 10}, "long texts are cut"
+    mark = "... (cut: 1000000 characters)"
+    assert Redactor().arguments(texts) == {"texts": ["x" * (4_000 - len(mark)) + mark] * 10}
 
 
 def test_a_secret_on_the_edge_of_what_is_looked_at_is_not_shown() -> None:
@@ -154,3 +155,18 @@ def test_many_secrets_are_each_taken_out_the_longest_first() -> None:
     assert "abcd" not in said["a"]
     assert "efgh" not in said["a"]
     assert said["b"] == "nothing"
+
+
+def test_no_argument_is_gone_because_its_name_is_a_secret_too() -> None:
+    redactor = Redactor()
+    redactor.mask("known-one")
+    redactor.mask("known-two")
+    shown = redactor.arguments({"known-one": "a harmless thing", "known-two": "another"})
+    assert list(shown.values()) == ["a harmless thing", "another"]
+
+
+def test_what_cannot_be_read_is_not_handed_on_where_a_secret_may_be_in_it() -> None:
+    redactor = Redactor()
+    redactor.mask("known-secret")
+    wire = redactor.wire(b'"result":{"text":"known\\u002dsecret","n":1e999}')
+    assert wire.startswith(b'"error":')

@@ -24,6 +24,7 @@ LONGEST = 4_096
 LOOKED_AT = TEXT_LIMIT + LONGEST
 """Of a long text, so many characters are looked at, and no secret is longer than LONGEST: so the
 end of what was looked at, where one may be cut through, is not shown."""
+_UNREADABLE = b'"error":{"code":-32603,"message":"nobody can say whether this holds a secret"}'
 SHORTEST = 15
 """No pattern of `_VALUE` fits a shorter text."""
 _NAME = re.compile(
@@ -82,7 +83,10 @@ class Redactor:
         plain = b"\\u" not in member and b"\\/" not in member  # each text is written in one way
         if plain and not self._holds(member):
             return member
-        value = msgspec.json.decode(b"{" + member + b"}")
+        try:
+            value = msgspec.json.decode(b"{" + member + b"}")
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+            return _UNREADABLE
         clean = self.result(value)
         return member if clean is value else _encode(clean)[1:-1]
 
@@ -119,10 +123,14 @@ class Redactor:
         return any(needle in encoded for needle in self._needles)
 
     def _short(self, text: str) -> str:
+        """Where it is cut, it says so: who approves a call is to know that this is not all."""
         shown = self.text(text[:LOOKED_AT])
         if len(text) > LOOKED_AT:
             shown = shown[:-LONGEST]
-        return shown[:TEXT_LIMIT]
+        elif len(shown) <= TEXT_LIMIT:
+            return shown
+        mark = f"... (cut: {len(text)} characters)"
+        return shown[: TEXT_LIMIT - len(mark)] + mark
 
 
 class _Full(Exception):
@@ -151,6 +159,8 @@ class _Kept:
             for name, item in value.items():
                 self._take(len(name) + 4)
                 key = name if hidden else self._change(name)
+                while key in made:  # two names became one: neither is to be gone for that
+                    key += "'"
                 made[key] = self.walk(item, hidden or _named(name))
             return made
         if isinstance(value, (list, tuple)):
