@@ -124,6 +124,27 @@ async def test_an_answer_is_kept_for_who_asked(tmp_path: Path) -> None:
         assert runs(server) == 2, "each by another key"
 
 
+async def test_an_answer_is_kept_for_whom_the_client_asks(tmp_path: Path) -> None:
+    """Many ask with one key, and say in `_meta` for whom: the server hears it, and may care."""
+
+    async def answer(asked: Asked) -> Any:
+        return said(str(asked.meta.get("vendor/user")))
+
+    more = {"idempotent": ["echo"], "cache_seconds": 60}
+    async with (
+        serving(answer=answer) as server,
+        fronted(tmp_path / "h", server, **more) as house,
+        connected(house, house.key("developer"), MODERN) as client,
+    ):
+        heard = []
+        for user in ("ann", "bob", "ann"):
+            given: Any = {"vendor/user": user}
+            answered = await client.call_tool("echo", {"text": "x"}, meta=given)
+            assert isinstance(answered.content[0], types.TextContent)
+            heard.append(answered.content[0].text)
+        assert (heard, runs(server)) == (["ann", "bob", "ann"], 2)
+
+
 async def test_a_tool_that_is_named_for_what_it_does_not_allow_is_refused(tmp_path: Path) -> None:
     names = ("reads", "writes", "twice", "plain")
     more = {

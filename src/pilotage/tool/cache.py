@@ -15,6 +15,7 @@ from dataclasses import dataclass
 import msgspec
 from msgspec.structs import replace
 
+from pilotage.domain import trace
 from pilotage.domain.call import Effect, Kept, Report, ToolCall, ToolResult
 from pilotage.tool.canonical import digest
 from pilotage.tool.failure import failed
@@ -29,6 +30,9 @@ MOST_SECONDS = 86_400
 ROW = 512
 """What an entry takes beside its answer, about, in bytes."""
 _CACHED = "cached"
+_OF_ONE_REQUEST = frozenset((*trace.NAMES, "progressToken", "progress_token"))
+"""What `_meta` says of this request alone; what else stands there, such as for whom an agent asks,
+goes to the server, whose answer may depend on it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,7 +136,8 @@ def _key(tool: Tool, call: ToolCall, policy: str) -> Hashable | None:
     if peer is not None:
         if peer.answers is not None or peer.state is not None:
             return None
-        client = (peer.modern, msgspec.json.encode(peer.capabilities, order="sorted"))
+        meta = {k: v for k, v in peer.meta.items() if k not in _OF_ONE_REQUEST}
+        client = (peer.modern, msgspec.json.encode([peer.capabilities, meta], order="sorted"))
     try:
         arguments = digest(call.arguments)
     except ValueError:
