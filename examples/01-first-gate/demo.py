@@ -121,6 +121,7 @@ def conclude(bad: int, good: int, seconds: float) -> int:
         return 4
     say(f"done in {seconds:.0f} s: vulnerable FAIL, repaired PASS")
     print(f"report      {page}")
+    print("the runs    PILOTAGE_HOME=out/demo/state .venv/bin/pilotage runs list")
     print("next, try   .venv/bin/pilotage scan DIR      (any checkout of yours)")
     return 0
 

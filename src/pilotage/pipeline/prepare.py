@@ -80,7 +80,9 @@ def _input(name: str, one: Input, given: Any) -> Any:
     """A value of the input's type; text from a command line is read as one."""
     if given is None:
         if one.default is None and one.required:
-            raise BadInput(f"input {name!r} is required", f"--input {name}=...")
+            raise BadInput(
+                f"input {name!r} is required", f"--input {name}=..., over REST and MCP in `inputs`"
+            )
         return _EMPTY[one.type] if one.default is None else one.default
     if one.type is InputType.STRING and isinstance(given, (str, int, float, bool)):
         return text(given)

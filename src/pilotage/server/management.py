@@ -60,7 +60,8 @@ def _add_errors(api: FastAPI, metrics: Metrics) -> None:
         assert isinstance(error, RequestValidationError)
         first = error.errors()[0]
         where = ".".join(map(str, first["loc"]))
-        return _json(400, refusal(BadInput(f"{where}: {first['msg']}")))
+        hint = "GET /api/v2/openapi.json says what this route takes"
+        return _json(400, refusal(BadInput(f"{where}: {first['msg']}", hint)))
 
     def plain(request: Request, error: Exception) -> Response:
         assert isinstance(error, HTTPException)

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import gc
 import ipaddress
+import logging
 import os
 import signal
 import socket
@@ -32,6 +33,7 @@ from pilotage.server.front import Front
 from pilotage.server.known import Knowing
 from pilotage.server.protocol import Protocol
 
+logger = logging.getLogger(__name__)
 GRACE_SECONDS = 30.0
 LAST_SECONDS = 5
 LOCAL_ROLE = "developer"
@@ -125,6 +127,9 @@ class _Server(uvicorn.Server):
             self._loop.call_soon_threadsafe(self._begin_drain)
 
     def _begin_drain(self) -> None:
+        logger.info(
+            "stopping: calls that run have %g s to end; a second signal ends them", self._grace
+        )
         self._drain = self._loop.create_task(self._finish())
 
     async def _finish(self) -> None:
