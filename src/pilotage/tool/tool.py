@@ -150,14 +150,15 @@ class Definition:
         if not isinstance(roots, Roots):
             raise PilotageError("the app has no Roots service")
         text = inspect.getdoc(self.function) or ""
+        input_schema, plain = signature.input_schema()
         return Tool(
             self.name,
             text.split("\n", 1)[0],
             text,
             self.effect,
-            signature.input_schema(),
+            input_schema,
             signature.output_schema(),
-            _runner(self.function, signature, injected, roots),
+            _runner(self.function, signature, injected, roots, plain=plain),
             self.idempotent,
             self.open,
             self.timeout,
@@ -215,29 +216,27 @@ class _Signature:
         struct = msgspec.defstruct(function.__name__, fields, kw_only=True)
         return cls(struct, injected, hints.get("return"))
 
-    @property
-    def plain(self) -> bool:
-        """Does msgspec know every type of the arguments by itself?"""
-        try:
-            msgspec.json.schema(self.arguments)
-        except TypeError:
-            return False
-        return True
-
-    def input_schema(self) -> dict[str, Any]:
-        schema = _schema(self.arguments)
+    def input_schema(self) -> tuple[dict[str, Any], bool]:
+        """The schema of the arguments, and: does msgspec know every type of them by itself?"""
+        schema, plain = _schema(self.arguments)
         schema["additionalProperties"] = False
-        return schema
+        return schema, plain
 
     def output_schema(self) -> dict[str, Any] | None:
         if self.result in (None, ToolResult, Any) or typing.get_origin(self.result) is dict:
             return None
-        return _schema(self.result)
+        return _schema(self.result)[0]
 
 
-def _schema(kind: Any) -> dict[str, Any]:
-    """The JSON Schema of a type, its top level inlined."""
-    made = msgspec.json.schema(kind, schema_hook=_schema_of_path)
+def _schema(kind: Any) -> tuple[dict[str, Any], bool]:
+    """The JSON Schema of a type, its top level inlined; is none of its types ours to explain?"""
+    ours: list[type] = []
+
+    def of_path(kind: type) -> dict[str, Any]:
+        ours.append(kind)
+        return _schema_of_path(kind)
+
+    made = msgspec.json.schema(kind, schema_hook=of_path)
     definitions: dict[str, Any] = made.get("$defs", {})
     reference = made.get("$ref", "")
     top: dict[str, Any] = (
@@ -247,7 +246,7 @@ def _schema(kind: Any) -> dict[str, Any]:
     top.pop("$defs", None)
     if definitions:
         top["$defs"] = definitions
-    return top
+    return top, not ours
 
 
 def _schema_of_path(kind: type) -> dict[str, Any]:
@@ -261,9 +260,11 @@ def _runner(
     signature: _Signature,
     injected: Mapping[str, object],
     roots: Roots,
+    *,
+    plain: bool,
 ) -> Runner:
     wants_call = next((n for n, kind in signature.injected.items() if kind is Call), None)
-    shape, plain = signature.arguments, signature.plain
+    shape = signature.arguments
     bound = functools.partial(function, **injected) if injected else function
 
     def decode(kind: type, value: Any) -> Any:
