@@ -18,7 +18,7 @@ def test_the_tour_ends_well_and_its_rug_pull_is_caught(
     tour: subprocess.CompletedProcess[str],
 ) -> None:
     assert tour.returncode == 0, tour.stdout + tour.stderr
-    assert "notes is ready" in tour.stdout
+    assert "notes is registered; " in tour.stdout
     assert '"notes": 1' in tour.stdout
     assert "team_note_add  quarantined: its description changed" in tour.stdout
     assert "wants a file that holds secrets" in tour.stdout

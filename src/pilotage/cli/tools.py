@@ -101,8 +101,10 @@ async def _put(door: Door, arguments: argparse.Namespace, wish: Wanted) -> int:
     else:
         await _app(door).others.registrations.put(name, wish, local_principal(), If(tag))
         view = await door.tool(name)
-    why = f": {view['why']}" if view["why"] else ""
-    print(visible(f"{name} is {view['state']}{why}"))
+    why, state = f": {view['why']}" if view["why"] else "", view["state"]
+    if view["effect"] is None and not view["tools"] and state == State.READY:
+        state = "registered; `pilotage tools list` has its tools once it is connected"
+    print(visible(f"{name} is {state}{why}"))
     print(visible(f"tool_id {view['tool_id']}  etag {view['etag']}"))
     if view["state"] == State.QUARANTINED:
         print(f"hint:  pilotage tools diff {visible(name)}", file=sys.stderr)
