@@ -15,7 +15,9 @@ from typing import Any
 
 import pytest
 
+from pilotage.domain.call import Effect, Outcome, Progress, Report, ToolCall, ToolResult
 from pilotage.server.sessions import IDLE_SECONDS
+from pilotage.tool.tool import Tool
 from server import odd_requests
 from server.conftest import House
 from server.odd_requests import HANDSHAKE, Odd
@@ -74,17 +76,21 @@ class Told:
         return (await self.ask(None, method="DELETE")).status
 
 
+async def initialized(told: Told, about: dict[str, Any]) -> str:
+    """The id of a session that a client asks for; if it is let in is another question."""
+    params = {"protocolVersion": told.version, "capabilities": {}, **about}
+    body = {"jsonrpc": "2.0", "id": 0, "method": "initialize", "params": params}
+    head = {"Authorization": f"Bearer {told.key}", "Accept": "application/json, text/event-stream"}
+    url = told.house.url + "/mcp"
+    async with told.house.session.post(url, json=body, headers=head) as answer:
+        assert await answer.read()
+        return answer.headers["Mcp-Session-Id"]
+
+
 async def opened(house: House, key: str = "", version: str = HANDSHAKE) -> Told:
     """A session whose client is initialized."""
     told, before = Told(house, key or house.key("developer"), version), sessions(house)
-    about = {"name": "test", "version": "1"}
-    params = {"protocolVersion": version, "capabilities": {}, "clientInfo": about}
-    line = {"jsonrpc": "2.0", "id": 0, "method": "initialize", "params": params}
-    url, head = house.url + "/mcp", {"Authorization": f"Bearer {told.key}"}
-    head["Accept"] = "application/json, text/event-stream"
-    async with house.session.post(url, json=line, headers=head) as answer:
-        assert await answer.read()
-        told.id = answer.headers["Mcp-Session-Id"]
+    told.id = await initialized(told, {"clientInfo": {"name": "test", "version": "1"}})
     assert (await told.ask({"jsonrpc": "2.0", "method": "notifications/initialized"})).status == 202
     await until(lambda: sessions(house) > before)
     return told
@@ -143,14 +149,13 @@ async def test_the_official_client_is_answered_beside_the_sdk_and_told_of_progre
 ) -> None:
     told: list[tuple[float, float | None, str | None]] = []
 
-    async def progress(*news: Any) -> None:
-        told.append(news)
+    async def heard(progress: float, total: float | None, message: str | None) -> None:
+        told.append((progress, total, message))
 
     async with connected(house, house.key("developer"), "legacy") as client:
-        await until(lambda: sessions(house) == 1)
         assert (await client.call_tool("echo", {"text": "hi"})).is_error is False
         arguments = {"seconds": 0.2}
-        answer = await client.call_tool("slow", arguments, progress_callback=progress)
+        answer = await client.call_tool("slow", arguments, progress_callback=heard)
         assert answer.is_error is False
     assert told == [(step, 5, f"step {step}") for step in range(1, 6)]
     assert fast_calls(house) == 2
@@ -168,8 +173,6 @@ async def test_a_cancelled_call_ends_its_tool_and_is_answered_so(
     await until(mark.exists)
     await until(lambda: house.app.gateway.running == 2)
     assert await told.cancel("no such id") == 202
-    assert await told.cancel(named, Accept="application/json") == 406, "it is not heard"
-    assert not calling.done()
     assert await told.cancel(named) == 202
     assert (await calling).body == [{"jsonrpc": "2.0", "id": 7, "error": CANCELLED}]
     assert mark.read_text("utf-8") == "cleaned up"
@@ -182,6 +185,49 @@ async def test_a_cancelled_call_ends_its_tool_and_is_answered_so(
     await other
     assert (await told.call("echo", 7, text="the id is free again")).status == 200
     assert fast_calls(house) == (3 if way == "fast" else 0)
+
+
+@by
+async def test_a_cancel_that_is_refused_cancels_nothing(
+    house: House, tmp_path: Path, way: str
+) -> None:
+    told, file = await opened(house), tmp_path / "file"
+    go(house, way)
+    calling = asyncio.create_task(told.call("waits", 7, file=str(file)))
+    await until(lambda: house.app.gateway.running == 1)
+    assert await told.cancel(7, Accept="application/json") == 406
+    file.touch()
+    assert (await calling).body[0]["result"]["isError"] is False
+
+
+@by
+async def test_progress_is_told_while_the_call_runs(house: House, tmp_path: Path, way: str) -> None:
+    file = tmp_path / "file"
+
+    async def run(_: ToolCall, report: Report) -> ToolResult:
+        report(Progress("so far", 1))
+        await until(file.exists)
+        return ToolResult(Outcome.SUCCEEDED)
+
+    house.app.registry.add(Tool("tells", "", "", Effect.READ, {"type": "object"}, None, run))
+    told = await opened(house)
+    go(house, way)
+    params = {"name": "tells", "arguments": {}, "_meta": {"progressToken": "a token"}}
+    head = {
+        "Authorization": f"Bearer {told.key}",
+        "Accept": "application/json, text/event-stream",
+        "Mcp-Session-Id": told.id,
+    }
+    body = {"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": params}
+    async with house.session.post(house.url + "/mcp", json=body, headers=head) as answer:
+        async with asyncio.timeout(LONG):
+            news = await answer.content.readuntil(b"\r\n\r\n")
+        file.touch()
+        end = await answer.content.readuntil(b"\r\n\r\n")
+    params = {"progressToken": "a token", "progress": 1, "message": "so far"}
+    note = {"jsonrpc": "2.0", "method": "notifications/progress", "params": params}
+    assert json.loads(news.partition(b"data: ")[2]) == note
+    assert json.loads(end.partition(b"data: ")[2])["result"]["isError"] is False
 
 
 @by
@@ -211,8 +257,8 @@ async def test_a_server_that_stops_ends_the_calls_and_their_streams(
     calling = asyncio.create_task(told.call("slow", 3, seconds=600, mark=str(mark)))
     await until(mark.exists)
     await house.front.drain(0.05)
+    assert mark.read_text("utf-8") == "cleaned up", "it was waited for"
     assert not (await calling).body
-    assert mark.read_text("utf-8") == "cleaned up"
 
 
 @by
@@ -250,6 +296,7 @@ async def test_what_runs_or_listens_keeps_its_session_from_being_idle(
         await protocol.end_idle(time.monotonic() + IDLE_SECONDS + 1)
         assert (await rests.call("echo", text="hi")).status == 404
         assert (await listens.call("echo", text="hi")).status == 200
+        assert (await calls.call("echo", 2, text="hi")).status == 200
         file.touch()
         assert (await calling).status == 200
         await protocol.end_idle(time.monotonic() + IDLE_SECONDS + 1)
@@ -329,17 +376,23 @@ async def test_a_call_that_fails_late_is_told_in_one_stream(
     assert "took longer than 0.2 s" in end["result"]["content"][0]["text"]
 
 
-async def test_a_client_that_never_said_that_it_is_initialized_is_served_by_the_sdk(
-    house: House,
-) -> None:
-    told = await opened(house)
-    before = sessions(house)
-    params = {"protocolVersion": HANDSHAKE, "capabilities": {}}
-    params["clientInfo"] = {"name": "test", "version": "1"}
-    line = {"jsonrpc": "2.0", "id": 0, "method": "initialize", "params": params}
-    head = {"Authorization": f"Bearer {told.key}", "Accept": "application/json, text/event-stream"}
-    async with house.session.post(house.url + "/mcp", json=line, headers=head) as answer:
-        await answer.read()
-        told.id = answer.headers["Mcp-Session-Id"]
+async def test_a_client_may_call_from_its_initialize_on(house: House) -> None:
+    told = Told(house, house.key("developer"))
+    told.id = await initialized(told, {"clientInfo": {"name": "test", "version": "1"}})
     assert (await told.call("echo", text="hi")).body[0]["result"]["isError"] is False
-    assert (sessions(house), fast_calls(house)) == (before, 0)
+    assert fast_calls(house) == 1
+
+
+@by
+async def test_a_session_whose_client_was_not_let_in_calls_nothing_and_ends_too(
+    house: House, way: str
+) -> None:
+    told = Told(house, house.key("developer"))
+    told.id = await initialized(told, {"clientInfo": "nobody"})
+    go(house, way)
+    assert (await told.call("echo", text="hi")).body[0]["error"]["code"] == -32602
+    assert fast_calls(house) == 0
+    async with asyncio.timeout(LONG):
+        while (answer := await told.call("echo", text="hi")).status == 200:
+            await house.front._protocol.end_idle(time.monotonic() + IDLE_SECONDS + 1)
+    assert answer.status == 404

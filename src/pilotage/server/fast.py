@@ -291,7 +291,7 @@ class FastCalls(Collector):
     """How many calls went past the SDK, for Prometheus."""
 
     def __init__(self, fast: Fast, handshake: Handshake) -> None:
-        self._paths = {"modern": fast, "handshake": handshake}
+        self._paths: dict[str, Fast | Handshake] = {"modern": fast, "handshake": handshake}
 
     def collect(self) -> Iterator[Metric]:
         made = CounterMetricFamily(

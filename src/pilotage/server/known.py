@@ -18,7 +18,7 @@ from pilotage.server.calls import PREFIX
 from pilotage.server.connection import Connection
 from pilotage.server.http import HEAD, MCP
 
-REMEMBERED = 500
+REMEMBERED = 2_000
 HEAD_LIMIT = 4_096
 END = b"\r\n\r\n"
 OK = STATUS_LINE[200]

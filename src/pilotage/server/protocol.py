@@ -15,7 +15,7 @@ from mcp import MCPError
 from mcp.server.auth.middleware.bearer_auth import AuthenticatedUser
 from mcp.server.auth.provider import AccessToken
 from mcp.server.connection import Connection
-from mcp.server.context import ServerRequestContext
+from mcp.server.context import CallNext, HandlerResult, ServerRequestContext
 from mcp.server.lowlevel import NotificationOptions, Server
 from mcp.server.models import InitializationOptions
 from mcp.server.stdio import stdio_server
@@ -90,7 +90,8 @@ class Protocol:
             on_get_prompt=house.prompt,
             on_completion=house.complete,
         )
-        self._server.middleware[:] = [relay.hand_on]  # no spans: they cost 40 % of a call
+        # no spans: they cost 40 % of a call
+        self._server.middleware[:] = [relay.hand_on, self._meet]
         self._long = Tasks(app, self._server, self._who, self._output)
         self._listen.offered = offered.Offered(app, self._server, self._who)
         self._server.add_notification_handler(
@@ -143,7 +144,10 @@ class Protocol:
     async def _look(self) -> None:
         while True:
             await asyncio.sleep(IDLE_LOOK)
-            await self.end_idle(time.monotonic())
+            try:
+                await self.end_idle(time.monotonic())
+            except Exception:
+                logger.exception("ending an idle session")
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
@@ -213,6 +217,8 @@ class Protocol:
         if params is not None and params.cursor is not None:
             raise MCPError(code=types.INVALID_PARAMS, message="there is one page only")
         tools = search.listed(self._visible(self._who(context)), self._most)
+        if not relay.is_modern(context):
+            tools = list(map(described.of_handshakes, tools))
         return types.ListToolsResult(tools=tools, ttl_ms=0, cache_scope="private")
 
     def _searches(self, name: str, by: Principal) -> bool:
@@ -317,14 +323,22 @@ class Protocol:
             raise
         return task.result()
 
+    async def _meet(self, context: Context, call_next: CallNext) -> HandlerResult:
+        """Middleware of the SDK's server: a session whose client was let in may call tools."""
+        made = await call_next(context)
+        if context.method == "initialize" and context.request is not None:
+            connection = context.session._connection
+            id = (connection.session_id or "").encode()
+            self.sessions.add(id, context.request.scope[BY]).ready = True
+            connection.exit_stack.callback(self.sessions.lost, id)
+        return made
+
     async def _greet(self, context: Context, _: types.NotificationParams) -> None:
         """Remember a client of the handshake era, to tell it of changes. The SDK has no public
         way to its connection."""
         connection = context.session._connection
         self._connections.add(connection)
-        self.sessions.met(connection.session_id)
         connection.exit_stack.callback(self._connections.discard, connection)
-        connection.exit_stack.callback(self.sessions.lost, connection.session_id)
 
     def _changed(self) -> None:
         """Many changes at once are told as one."""

@@ -70,7 +70,7 @@ class _Call:
 
 
 class Session:
-    """`ready`: its client has said that it is initialized. `asked` counts its requests at the SDK,
+    """`ready`: its client has been let in, by `initialize`. `asked` counts its requests at the SDK,
     open streams among them."""
 
     def __init__(self, id: bytes, owner: str) -> None:
@@ -152,15 +152,16 @@ class Sessions:
         session = self._all.get(head.get(ID, b""))
         return session if session is not None and session.owner == by.name else None
 
-    def met(self, id: str | None) -> None:
-        """Its client is initialized."""
-        session = self._all.get((id or "").encode("latin-1"))
-        if session is not None:
-            session.ready = True
+    def add(self, id: bytes, by: Principal) -> Session:
+        """One that the principal opens."""
+        session = self._all.get(id)
+        if session is None:
+            session = self._all[id] = Session(id, by.name)
+        return session
 
-    def lost(self, id: str | None) -> None:
+    def lost(self, id: bytes) -> None:
         """It has ended, whatever the reason."""
-        session = self._all.pop((id or "").encode("latin-1"), None)
+        session = self._all.pop(id, None)
         if session is not None:
             session.stop(GONE)
 
@@ -196,7 +197,7 @@ class Sessions:
         def answered(start: Message) -> None:
             status = start["status"]
             if status == 404 or (method == "DELETE" and status == 200):
-                self.lost(session.id.decode("latin-1"))
+                self.lost(session.id)
             elif status == 202 and call is not None:
                 call.stop(CANCELLED)
 
@@ -221,7 +222,7 @@ class Sessions:
         def answered(start: Message) -> None:
             id = dict(start.get("headers", ())).get(ID)
             if id is not None and start["status"] < 400:
-                self._all[id] = Session(id, by.name)
+                self.add(id, by)
 
         self._opening[by.name] += 1
         try:

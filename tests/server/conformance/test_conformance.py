@@ -88,12 +88,12 @@ def results(
     return {one: run(suite, address, one, out("conformance")) for one in SCENARIOS}
 
 
-def fast_calls(address: str) -> float:
-    """How many calls took the fast path."""
+def fast_calls(address: str, era: str) -> float:
+    """How many calls of an era took the fast path."""
     where = address.removesuffix("/mcp") + "/metrics"
     with urllib.request.urlopen(where) as answer:
         text = answer.read().decode()
-    found = re.findall(r"pilotage_mcp_fast_calls_total\S+ (\S+)", text)
+    found = re.findall(rf'pilotage_mcp_fast_calls_total{{era="{era}"\S+ (\S+)', text)
     return sum(map(float, found))
 
 
@@ -110,9 +110,10 @@ def test_the_scenario_ran_and_passed(
     assert failed == {}
 
 
-def test_the_calls_of_2026_07_28_took_the_fast_path(
-    results: dict[str, Results], address: str
+@pytest.mark.parametrize("era", ["modern", "handshake"])
+def test_the_calls_of_both_eras_took_the_fast_path(
+    results: dict[str, Results], address: str, era: str
 ) -> None:
     assert results
     plain = [name for name in TOOLS if name != "tools-call-with-progress"]
-    assert fast_calls(address) >= len(plain)
+    assert fast_calls(address, era) >= len(plain)
