@@ -161,7 +161,8 @@ async def test_a_step_that_has_waited_for_its_turn_runs_by_the_rights_of_then(
 async def test_who_waited_for_another_ones_answer_does_not_run_in_its_place_without_the_right_to(
     tmp_path: Path,
 ) -> None:
-    for tool, headers in (("looks", {}), ("puts", {"Idempotency_Key": "k"})):
+    keyed: dict[str, str] = {"Idempotency_Key": "k"}
+    for tool, headers in (("looks", dict[str, str]()), ("puts", keyed)):
         file, end = tmp_path / f"ran-{tool}", tmp_path / f"end-{tool}"
         body = {"file": str(file), "end": str(end)}
         async with fair_house(tmp_path / tool) as house:

@@ -165,8 +165,9 @@ def test_a_role_with_limits_that_cannot_be_read_is_refused(text: str) -> None:
         roles.read(f"dev: {{limits: {text}}}", "roles.yaml")
 
 
-@pytest.mark.parametrize("caps", [{"key": Cap(concurrency=1)}, {"tool": Cap(concurrency=1)}])
-async def test_a_step_waits_for_its_turn_and_says_why(caps: dict[str, Cap]) -> None:
+@pytest.mark.parametrize("whose", ["key", "tool"])
+async def test_a_step_waits_for_its_turn_and_says_why(whose: str) -> None:
+    caps: dict[str, Any] = {whose: Cap(concurrency=1)}
     limits, said, step = made(**caps), list[str](), call(via="step")
     held = limits.hold(call(), tool())
     waiting = asyncio.create_task(limits.let_in(step, tool(), said.append))

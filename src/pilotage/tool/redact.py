@@ -37,8 +37,10 @@ _VALUE = re.compile(
     r"|\beyJ[\w-]{10,2000}+\.[\w-]{10,}+\.[\w-]{10,}\b|(?i:\bbearer\s+)[\w.~+/=-]{16,}",
     re.DOTALL,
 )
-_MARKS = ("-----BEGIN ", "AKIA", "ASIA", "ghp_", "gho_", "ghu_", "ghs_", "ghr_", "github_pat_")
-_MARKS += ("glpat-", "xox", "plt_", "eyJ")
+_MARKS = (
+    "-----BEGIN ", "AKIA", "ASIA", "ghp_", "gho_", "ghu_", "ghs_", "ghr_", "github_pat_", "glpat-",
+    "xox", "plt_", "eyJ",
+)  # fmt: skip
 """What fits `_VALUE` holds one of these, or "bearer": found much faster than a pattern is tried."""
 _encode = msgspec.json.Encoder(enc_hook=str).encode
 
