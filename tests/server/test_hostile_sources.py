@@ -123,7 +123,8 @@ async def test_what_is_no_tool_takes_no_list_with_it(tmp_path: Path, mode: str) 
     """One tool of one server with a wrong word, and nobody would see any tool of any server."""
     bad: Rows = [{"title": 5}, {"icons": "x"}, {"_meta": []}, {"execution": 1}, {"description": {}}]
     bad += [{"annotations": {"readOnlyHint": []}}]
-    tools = [tool("good"), *(tool(f"b{n}", **one) for n, one in enumerate(bad))]
+    lists = tool("lists", outputSchema={"type": "array"})  # 2026-07-28 has it, no era before
+    tools = [tool("good"), lists, *(tool(f"b{n}", **one) for n, one in enumerate(bad))]
     async with (
         serving(tools=tools) as server,
         fronted(tmp_path / "h", server) as house,
@@ -132,7 +133,7 @@ async def test_what_is_no_tool_takes_no_list_with_it(tmp_path: Path, mode: str) 
         await until(lambda: "good" in house.app.registry.all)
         shown = {one.name for one in (await client.list_tools()).tools}
         (standing,) = house.app.others.federation.standings()
-    assert "good" in shown
+    assert {"good", "lists"} <= shown
     assert "b0" not in shown
     assert len(standing.refused) == len(bad)
     assert ("b0", "it is no tool of MCP: title: Input should be a valid string") in standing.refused

@@ -46,6 +46,15 @@ def tool(tool: Tool) -> types.Tool:
     )
 
 
+def of_handshakes(tool: types.Tool) -> types.Tool:
+    """The same as the eras of the handshake may list it: there an output schema is one of an
+    object, and a list in which any other stands is none at all."""
+    schema = tool.output_schema
+    if schema is None or schema.get("type") == "object":
+        return tool
+    return tool.model_copy(update={"output_schema": None})
+
+
 def _output(schema: Mapping[str, Any] | None) -> dict[str, Any] | None:
     """The schema of the whole answer. What is no object has become one, under `result`."""
     if schema is None:
