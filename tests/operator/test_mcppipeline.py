@@ -1,0 +1,116 @@
+"""MCPPipelines: the clock that starts runs, once a time, and what is kept of them."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from operator_pipelines import ended, good, pipeline, run, scan
+from operator_rig import Rig, until
+from pilotage.domain.errors import BadInput
+from pilotage.operator.mcppipeline import times
+
+NOON = datetime(2026, 11, 26, 12, 0, 30, tzinfo=UTC)
+
+
+def at(hour: int, minute: int = 0, day: int = 26) -> datetime:
+    return datetime(2026, 11, day, hour, minute, tzinfo=UTC)
+
+
+def plan(cron: str, zone: str = "Etc/UTC", **more: Any) -> dict[str, Any]:
+    return {"cron": cron, "timeZone": zone, **more}
+
+
+def test_the_newest_time_that_has_come_is_due_and_the_next_one_is_told() -> None:
+    assert times(plan("0 * * * *"), at(8, 30), NOON) == (at(12), at(13))
+    assert times(plan("0 * * * *"), at(12), NOON) == (None, at(13))
+
+
+def test_a_time_is_that_of_its_zone() -> None:
+    assert times(plan("0 3 * * *", "Asia/Shanghai"), at(1), NOON) == (None, at(19))
+
+
+def test_what_is_too_late_is_left_out() -> None:
+    late = plan("0 * * * *", startingDeadlineSeconds=10)
+    assert times(late, at(8, 30), NOON) == (None, at(13))
+    assert times(late, at(8, 30), at(12) + timedelta(seconds=5)) == (at(12), at(13))
+
+
+def test_what_was_missed_for_years_is_made_up_for_once_and_at_once() -> None:
+    since = datetime(2020, 1, 1, tzinfo=UTC)
+    assert times(plan("* * * * *"), since, NOON) == (at(12), at(12, 1))
+
+
+@pytest.mark.parametrize(
+    ("cron", "zone"),
+    [("0 3 * *", "Etc/UTC"), ("0 3 * * mon#9", "Etc/UTC"), ("61 * * * *", "Etc/UTC"),
+     ("0 3 30 2 *", "Etc/UTC"), ("0 3 * * *", "Mars/Olympus"), ("0 3 * * *", "../etc/passwd"),
+     ("* * * * * *", "Etc/UTC"), ("0 3 * * *", "")],
+)  # fmt: skip
+def test_what_is_no_time_says_so(cron: str, zone: str) -> None:
+    with pytest.raises(BadInput) as raised:
+        times(plan(cron, zone), at(8), NOON)
+    assert "0 3 * * *" in raised.value.hint or "Europe/Berlin" in raised.value.hint
+
+
+def scheduled(rig: Rig, name: str, last: str, **more: Any) -> None:
+    """A pipeline that runs each minute, and ran last at `last`."""
+    spec = {"cron": "* * * * *", "suspend": True, **more.pop("schedule", {})}
+    pipeline(rig, name, good("only"), schedule=spec, **more)
+    rig.wait("mcppipeline", name, "ScheduleSuspended")
+    status = f'{{"status":{{"lastScheduleTime":"{last}"}}}}'
+    rig.kubectl(
+        "patch", "mcppipeline", name, "--subresource=status", "--type=merge", f"-p={status}"
+    )
+    rig.kubectl(*at, '-p={"spec":{"schedule":{"suspend":false}}}')
+
+
+def runs(rig: Rig) -> list[dict[str, Any]]:
+    found = rig.kubectl("get", "mcppipelinerun", "-o", "jsonpath={.items[*].metadata.name}").split()
+    return [one for name in found if (one := rig.get("mcppipelinerun", name))]
+
+
+def test_a_run_is_made_by_the_clock_and_goes_with_its_pipeline(rig: Rig) -> None:
+    scheduled(rig, "clock", "2020-01-01T00:00:00Z", schedule={"inputs": {}})
+    (one, *_) = until(lambda: runs(rig), "a run of the clock")
+    assert ended(rig, one["metadata"]["name"])["outcome"] == "succeeded"
+    assert one["metadata"]["ownerReferences"][0]["name"] == "clock"
+    said = rig.wait("mcppipeline", "clock", "Scheduled")
+    assert "* * * * *" in said["message"]
+    rig.kubectl("delete", "mcppipeline", "clock", "--cascade=foreground", "--timeout=60s")
+    assert runs(rig) == []
+
+
+def test_no_more_runs_are_kept_than_it_says(rig: Rig) -> None:
+    pipeline(rig, "kept", good("only"), successfulRunsHistoryLimit=1)
+    for number in range(3):
+        run(rig, f"kept-{number}", "kept")
+        ended(rig, f"kept-{number}")
+    until(lambda: [one["metadata"]["name"] for one in runs(rig)] == ["kept-2"], "the others' end")
+
+
+def test_while_one_runs_no_other_begins_where_that_is_forbidden(rig: Rig) -> None:
+    pipeline(rig, "one", scan("look", rig, on_failure="manual"))
+    run(rig, "by-hand", "one")
+    until(lambda: (rig.get("mcppipelinerun", "by-hand") or {}).get("status", {}).get("waiting"))
+    scheduled_steps = [scan("look", rig, on_failure="manual")]
+    spec = {"steps": scheduled_steps, "schedule": {"cron": "* * * * *", "suspend": True}}
+    rig.apply("MCPPipeline", "one", spec)
+    rig.wait("mcppipeline", "one", "ScheduleSuspended")
+    status = '{"status":{"lastScheduleTime":"2020-01-01T00:00:00Z"}}'
+    rig.kubectl(
+        "patch", "mcppipeline", "one", "--subresource=status", "--type=merge", f"-p={status}"
+    )
+    rig.kubectl(*at, '-p={"spec":{"schedule":{"suspend":false}}}')
+    until(
+        lambda: "2020" not in (rig.get("mcppipeline", "one") or {})["status"]["lastScheduleTime"],
+        "the time to be passed over",
+    )
+    assert [one["metadata"]["name"] for one in runs(rig)] == ["by-hand"]
+
+
+def test_a_schedule_that_is_none_is_said(rig: Rig) -> None:
+    pipeline(rig, "wrong", good("only"), schedule={"cron": "every day"})
+    assert "five fields" in rig.wait("mcppipeline", "wrong", "InvalidSchedule")["message"]
