@@ -84,26 +84,20 @@ class App:
         self.fair = fair_use(settings, self.database, self.redactor, self.policy.roles)
         self.tracing = Tracing() if tracing_wanted(os.environ) else None
         self.gateway = self._gateway(self.registry)
+        self._clusters = Clusters(settings.clusters)
+        self._unoffered: dict[str, Tool] = {}
         self.services: dict[type, object] = {
             Scans: _scans(settings),
             Formats: Formats(lambda: shelf.parts("pilotage.formats", Format)),
             Roots: roots,
             Redactor: self.redactor,
             Settings: settings,
-            Clusters: (clusters := Clusters(settings.clusters)),
+            Clusters: self._clusters,
         }
-        self._clusters = clusters
         self.runs = self._runs(settings)
         self._judges = StepApprovals(self.approvals, self.runs, lambda: self.person_here)
-        self.run_access = RunAccess(
-            self.database,
-            self.runs,
-            lambda by, action: self.policy.may(by, action),
-            lambda who, why: self.audit.refuse(new_id(), "", who, "run", why),
-            self._current,
-        )
+        self.run_access = self._run_access()
         self.services |= {Runs: self.runs, RunAccess: self.run_access}
-        self._unoffered: dict[str, Tool] = {}
         self._add(_tools(self.services) if tools is None else tools)
         self._take_in()
 
@@ -156,6 +150,15 @@ class App:
             terms,
             self._current,
             self.audit.note,
+        )
+
+    def _run_access(self) -> RunAccess:
+        return RunAccess(
+            self.database,
+            self.runs,
+            lambda by, action: self.policy.may(by, action),
+            lambda who, why: self.audit.refuse(new_id(), "", who, "run", why),
+            self._current,
         )
 
     def _add(self, tools: Iterable[Definition]) -> None:

@@ -255,21 +255,29 @@ def read(
         where = file or home / "config.yaml"
         hint = f"did you mean {close[0]}?" if close else f"known: {', '.join(_BY_KEY)}"
         raise BadInput(f"unknown setting {unknown[0]!r} in {where}", hint)
-    values: dict[str, str | int | bool] = {s.key: s.default for s in SETTINGS}
-    for setting in SETTINGS:
-        given: list[tuple[Any, str]] = []
-        if setting.key in flat:
-            given.append((flat[setting.key], "the settings file"))
-        if env.get(setting.env):
-            given.append((env[setting.env], f"${setting.env}"))
-        if flags and flags.get(setting.key) is not None:
-            given.append((flags[setting.key], "a flag"))
-        for value, source in given:
-            values[setting.key] = _checked(setting, value, source)
+    values = _values(flat, env, flags or {})
     roles, rules = (file if file.exists() else None for file in policy_files(home))
     return Settings(
         home, cache_folder(env), values, roles, programs, rules, upstreams, limits, clusters
     )
+
+
+def _values(
+    file: Mapping[str, Any], env: Mapping[str, str], flags: Mapping[str, Any]
+) -> dict[str, str | int | bool]:
+    """Each setting: its default, or what the last of the three that names it says."""
+    values: dict[str, str | int | bool] = {s.key: s.default for s in SETTINGS}
+    for setting in SETTINGS:
+        given: list[tuple[Any, str]] = []
+        if setting.key in file:
+            given.append((file[setting.key], "the settings file"))
+        if env.get(setting.env):
+            given.append((env[setting.env], f"${setting.env}"))
+        if flags.get(setting.key) is not None:
+            given.append((flags[setting.key], "a flag"))
+        for value, source in given:
+            values[setting.key] = _checked(setting, value, source)
+    return values
 
 
 def _tool_limits(flat: Mapping[str, Any]) -> dict[str, str]:
