@@ -7,6 +7,7 @@ import contextlib
 import itertools
 import logging
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextvars import Context
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -153,7 +154,8 @@ class _Member:
 
     def start(self) -> None:
         if self.task is None:
-            self.task = asyncio.create_task(self.connection.run())
+            # Without the request and the trace of whoever registers it, which end before it does.
+            self.task = asyncio.create_task(self.connection.run(), context=Context())
 
     async def _up(self, connection: Connection) -> None:
         """It was reached, or has changed: take its tools in."""
