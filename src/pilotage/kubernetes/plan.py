@@ -1,0 +1,197 @@
+"""What a manifest would change in a cluster: every bound, every object and every conflict is looked
+at before anything is touched."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+
+from pilotage.domain.errors import BadInput, Denied, PilotageError
+from pilotage.domain.text import counted
+from pilotage.kubernetes.clusters import Place
+from pilotage.kubernetes.difference import difference, plain
+from pilotage.kubernetes.errors import ApiError, Conflict, NotFound
+from pilotage.kubernetes.kind import Kind, Object
+from pilotage.kubernetes.manifests import containers
+from pilotage.kubernetes.rollout import WORKLOADS
+
+MANAGER = "pilotage"
+BEFORE = "pilotage/before"
+"""The annotation that holds an object as it was, while a deployment of it is under way: who takes
+the deployment up after a crash can still go back. Empty: the object was not there."""
+MOST = 200
+"""Objects in one deployment."""
+NOTE_LIMIT = 200_000
+"""Characters; the API takes 262,144 in all annotations of an object."""
+
+
+@dataclass(frozen=True)
+class Item:
+    """One object of a deployment. `wanted` is it as the manifest has it, `before` as it was (None:
+    it was not there), `after` as the server says it will be. `begun`: an earlier run of a
+    deployment was cut off here. `revision` is that of a Deployment, before."""
+
+    kind: Kind
+    wanted: Object
+    before: Object | None
+    after: Object
+    begun: bool = False
+    revision: str = ""
+
+    @property
+    def name(self) -> str:
+        return str(self.wanted["metadata"]["name"])
+
+    @property
+    def namespace(self) -> str | None:
+        found: str | None = self.wanted["metadata"].get("namespace")
+        return found
+
+    @property
+    def label(self) -> str:
+        return f"{self.kind.kind} {self.name}"
+
+    @functools.cached_property
+    def diff(self) -> str:
+        return difference(self.before, self.after, self.label)
+
+    @property
+    def change(self) -> str:
+        if self.before is None:
+            return "created"
+        return "changed" if self.diff else "unchanged"
+
+    @property
+    def workload(self) -> bool:
+        return self.kind.resource in WORKLOADS
+
+    def images(self) -> list[dict[str, str]]:
+        """Its containers, with the images before and after."""
+        old = {one["name"]: one["image"] for one in containers(self.before or {})}
+        return [
+            {"object": self.label, "container": one["name"], "before": old.get(one["name"], ""),
+             "after": one["image"]}
+            for one in containers(self.after)
+        ]  # fmt: skip
+
+
+async def plan(
+    place: Place, objects: Sequence[Object], namespace: str, *, take_over: bool
+) -> tuple[Item, ...]:
+    """All of it, asked of the server as a dry run. Denied: out of bounds. BadInput names each
+    object that the server would refuse. Other objects first, workloads last, so that a pod finds
+    what it mounts; else in the order of the manifest."""
+    if len(objects) > MOST:
+        raise BadInput(f"the manifest holds {len(objects)} objects", f"at most {MOST}")
+    placed = [await _placed(place, one, namespace) for one in objects]
+    found: list[Item] = []
+    refused: list[PilotageError] = []
+    for kind, wanted in placed:
+        try:
+            found.append(await _asked(place, kind, wanted, take_over=take_over))
+        except ApiError as error:
+            refused.append(_said(error, f"{kind.kind} {wanted['metadata']['name']}"))
+    if refused:
+        raise _refusal(refused, len(placed))
+    return tuple(sorted(found, key=lambda one: one.workload))
+
+
+async def _placed(place: Place, object: Object, namespace: str) -> tuple[Kind, Object]:
+    """The object in its namespace, if it may be touched."""
+    kind = await place.discovery.kind(f"{object['apiVersion']}/{object['kind']}")
+    meta = dict(object["metadata"])
+    label = f"{kind.kind} {meta['name']}"
+    if kind.resource == "secrets":
+        what = f"the manifest holds the {label}: Secrets are not written by tools"
+        raise Denied(what, "kubectl create secret, or a secret store")
+    where = None
+    if kind.namespaced:
+        where = str(meta.get("namespace") or namespace or place.client.cluster.namespace)
+        if namespace and where != namespace:
+            what = f"the {label} says it is in {where}, the call says {namespace}"
+            raise BadInput(what, "leave one of them out")
+        meta["namespace"] = where
+    place.check(kind, where)
+    return kind, {**object, "metadata": meta}
+
+
+async def _asked(place: Place, kind: Kind, wanted: Object, *, take_over: bool) -> Item:
+    meta = wanted["metadata"]
+    try:
+        live = await place.client.get(kind, meta["name"], meta.get("namespace"))
+    except NotFound:
+        live = None
+    after = await place.client.apply(kind, wanted, manager=MANAGER, force=take_over, dry_run=True)
+    noted = None if live is None else _notes(live).get(BEFORE)
+    if noted is None:
+        before = None if live is None else restorable(live, wanted)
+        return Item(kind, wanted, before, after, revision=revision(live or {}))
+    before = msgspec.json.decode(noted) if noted else None
+    return Item(kind, wanted, before, after, begun=True, revision=revision(live or {}))
+
+
+def revision(live: Object) -> str:
+    """The number of a Deployment's version; "" where there is none."""
+    notes = (live.get("metadata") or {}).get("annotations") or {}
+    return str(notes.get("deployment.kubernetes.io/revision", ""))
+
+
+def noted(item: Item) -> str:
+    """What `BEFORE` says of it; BadInput: it is too large to be kept there."""
+    text = "" if item.before is None else msgspec.json.encode(item.before).decode()
+    if len(text) > NOTE_LIMIT:
+        what = f"{item.label} is too large to be kept for the way back ({len(text)} characters)"
+        raise BadInput(what, "apply it with kubectl, apart from the deployment")
+    return text
+
+
+def restorable(live: Object, wanted: Object) -> Object:
+    """The object as it can be applied again. How many replicas it has is left out where neither the
+    manifest nor we ever said it: an autoscaler's number is not ours to restore."""
+    found = plain(live)
+    found["metadata"].pop("deletionTimestamp", None)
+    if "replicas" in (found.get("spec") or {}) and not (
+        "replicas" in (wanted.get("spec") or {}) or _ours(live, "f:spec", "f:replicas")
+    ):
+        found["spec"] = {k: v for k, v in found["spec"].items() if k != "replicas"}
+    return found
+
+
+def _ours(live: Object, *path: str) -> bool:
+    """Do we own this field?"""
+    for entry in live["metadata"].get("managedFields") or ():
+        here: Any = entry.get("fieldsV1") if entry.get("manager") == MANAGER else None
+        for step in path:
+            here = here.get(step) if isinstance(here, dict) else None
+        if here is not None:
+            return True
+    return False
+
+
+def _notes(live: Object) -> dict[str, str]:
+    return live["metadata"].get("annotations") or {}
+
+
+def _said(error: ApiError, label: str) -> PilotageError:
+    causes = error.details.get("causes") or ()
+    owned = [one for one in causes if one.get("reason") == "FieldManagerConflict"]
+    if not isinstance(error, Conflict) or not owned:
+        return BadInput(f"{label}: {error.what}", error.hint)
+    fields = ", ".join(f"{one.get('field')} ({one.get('message')})" for one in owned)
+    return BadInput(
+        f"{label}: others own fields that the manifest sets: {fields}",
+        "leave those fields out of the manifest, or take_over: true makes them ours",
+    )
+
+
+def _refusal(refused: Sequence[PilotageError], all: int) -> PilotageError:
+    if len(refused) == 1:
+        first = refused[0]
+        return BadInput(f"{first.what}; nothing has changed", first.hint)
+    each = "; ".join(one.what for one in refused)
+    what = f"{counted(len(refused), 'object')} of {all} would be refused, and nothing has changed"
+    return BadInput(f"{what}: {each}", refused[0].hint)

@@ -1,0 +1,172 @@
+"""Apply what was planned, wait for it, and go back to what was there if it does not come up."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from pilotage.domain.call import LET_GO
+from pilotage.domain.errors import PilotageError
+from pilotage.kubernetes.client import Client
+from pilotage.kubernetes.errors import NotFound
+from pilotage.kubernetes.kind import Object
+from pilotage.kubernetes.plan import BEFORE, MANAGER, Item, noted, revision
+from pilotage.kubernetes.waiting import NotUp, Rollouts, Tell
+
+BACK_SECONDS = 120.0
+"""How long is waited for what was there before to be up again."""
+_KEPT = ("namespaces", "persistentvolumeclaims", "customresourcedefinitions.apiextensions.k8s.io")
+"""Not removed on the way back: others may have put something there meanwhile."""
+
+
+@dataclass(frozen=True, slots=True)
+class Checked:
+    """One thing that was looked at, whether it holds, and what was seen."""
+
+    name: str
+    passed: bool
+    said: str
+
+
+Check = Callable[[Sequence[Object]], Awaitable[Checked]]
+"""Takes the pods of the new version."""
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """New pods beside the others, and how they did. `percent` is the share that was asked for."""
+
+    percent: int
+    pods: str
+    checks: list[Checked]
+    passed: bool
+
+
+@dataclass
+class Release:
+    """One deployment under way. What it holds is what its answer says."""
+
+    client: Client
+    items: tuple[Item, ...]
+    tell: Tell
+    seconds: float
+    take_over: bool = False
+    steps: list[Step] = field(default_factory=list)
+    applied: list[Item] = field(default_factory=list)
+    extra: list[Callable[[], Awaitable[None]]] = field(default_factory=list)
+    rolled_back: bool = False
+    revisions: list[dict[str, str]] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.applied = [one for one in self.items if one.begun]
+        self.rollouts = Rollouts(self.client, self.tell, self.seconds)
+
+    async def apply(self, item: Item) -> None:
+        """As the manifest has it, with the way back noted at the object until `settle`."""
+        wanted = item.wanted
+        if item.change != "unchanged":
+            meta = dict(wanted["metadata"])
+            meta["annotations"] = {**(meta.get("annotations") or {}), BEFORE: noted(item)}
+            wanted = {**wanted, "metadata": meta}
+            if item not in self.applied:
+                self.applied.append(item)
+        await self.client.apply(item.kind, wanted, manager=MANAGER, force=self.take_over)
+        self.tell(f"{item.label}: {item.change}")
+
+    async def wait(self, item: Item) -> None:
+        """Until it is rolled out."""
+        live = await self.rollouts.wait(item.kind, item.name, item.namespace)
+        if live["kind"] == "Deployment":
+            self.revisions.append(
+                {"object": item.label, "before": item.revision, "after": revision(live)}
+            )
+
+    async def settle(self) -> None:
+        """It has come up: the way back is forgotten."""
+        for item in self.applied:
+            await self.client.apply(item.kind, item.wanted, manager=MANAGER, force=self.take_over)
+
+    async def undo(self, *, wait: bool) -> str:
+        """Back to what was there. What could not be put back, in words; "": everything is."""
+        left: list[str] = []
+        self.tell("goes back to what was there before")
+        for remove in self.extra:
+            await _tried(remove(), "the canary", left)
+        for item in reversed(self.applied):
+            await _tried(self._restore(item), item.label, left)
+        if wait:
+            again = [one for one in self.applied if one.workload and one.before is not None]
+            patient = Rollouts(self.client, self.tell, min(self.seconds, BACK_SECONDS))
+            for item in again:
+                await _tried(patient.wait(item.kind, item.name, item.namespace), item.label, left)
+        self.rolled_back = not left
+        return "; ".join(left)
+
+    async def _restore(self, item: Item) -> None:
+        if item.before is not None:
+            await self.client.apply(item.kind, item.before, manager=MANAGER, force=True)
+            self.tell(f"{item.label}: as it was")
+        elif item.kind.resource in _KEPT:
+            forgotten = {"metadata": {"annotations": {BEFORE: None}}}
+            await self.client.patch(item.kind, item.name, forgotten, item.namespace)
+            self.tell(f"{item.label} is new and stays: others may use it")
+        else:
+            try:
+                await self.client.delete(item.kind, item.name, item.namespace)
+            except NotFound:
+                return
+            self.tell(f"{item.label}: removed, it was not there before")
+
+
+async def released(release: Release, work: Callable[[Release], Awaitable[None]]) -> str:
+    """Do it; "": it is done. Else why not, and everything is as it was, if `rolled_back`. Who
+    cancels it gets the same; a process that lets it go leaves it to the next."""
+    try:
+        await work(release)
+        await release.settle()
+    except asyncio.CancelledError as cancelled:
+        if LET_GO not in cancelled.args:
+            await asyncio.shield(release.undo(wait=False))
+        raise
+    except PilotageError as error:
+        left = await release.undo(wait=True)
+        back = f"; not everything could be put back: {left}" if left else ""
+        return f"{error.what}{back}"
+    except Exception:
+        await release.undo(wait=False)
+        raise
+    return ""
+
+
+async def rolling(release: Release, checks: Sequence[Check]) -> None:
+    """Each workload's own rolling update; what is asked of the new pods comes after it."""
+    for item in release.items:
+        await release.apply(item)
+    workloads = [one for one in release.items if one.workload]
+    for item in workloads:
+        await release.wait(item)
+    if not checks:
+        return
+    pods: list[Object] = []
+    for item in workloads:
+        if item.kind.kind != "Job":
+            live = await release.client.get(item.kind, item.name, item.namespace)
+            pods += await release.rollouts.pods(live)
+    found = [await check(pods) for check in checks]
+    release.steps.append(Step(100, f"all {len(pods)}", found, all(one.passed for one in found)))
+    held(found, "the new version")
+
+
+def held(found: Sequence[Checked], what: str) -> None:
+    """NotUp: one does not hold."""
+    if bad := [f"{one.name}: {one.said}" for one in found if not one.passed]:
+        raise NotUp(f"{what} does not hold: {'; '.join(bad)}")
+
+
+async def _tried(work: Awaitable[Any], label: str, left: list[str]) -> None:
+    try:
+        await work
+    except PilotageError as error:
+        left.append(f"{label}: {error.what}")
