@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import time
 from pathlib import Path
 from typing import Any
@@ -223,6 +224,47 @@ async def test_a_tool_that_nobody_could_be_given_is_refused_alone(
         assert refused[0][1]
 
 
+@pytest.mark.parametrize("eras", [(MODERN,), (CLASSIC,)], ids=["modern", "classic"])
+async def test_the_answer_to_another_request_is_nobodys(
+    tmp_path: Path, eras: tuple[str, ...]
+) -> None:
+    """It may be what somebody else asked, who has given it up meanwhile."""
+
+    async def late(asked: Asked) -> Any:
+        for id in (asked.message["id"] + 1, str(asked.message["id"]), None):
+            await asked.tell({"jsonrpc": "2.0", "id": id, "result": said("another's")})
+        return said("mine")
+
+    async def wrong(asked: Asked) -> Any:
+        body = {"jsonrpc": "2.0", "id": asked.message["id"] + 1, "result": said("another's")}
+        return web.json_response(body)
+
+    async with (
+        serving(eras=eras, answer=late) as server,
+        federated(tmp_path, up={"url": server.url}) as parts,
+    ):
+        result = await parts.call("echo", text="x")
+        assert result.value == {"content": [{"type": "text", "text": "mine"}]}
+        server.answer = wrong
+        assert "answers another request" in await fails(parts)
+
+
+@pytest.mark.parametrize("error", [5, "x", [], {}, {"code": "a", "message": "m"}, {"message": 5}])
+async def test_an_error_is_one_that_a_client_knows(tmp_path: Path, error: Any) -> None:
+    async def lying(asked: Asked) -> Any:
+        body = {"jsonrpc": "2.0", "id": asked.message["id"], "error": error}
+        return web.json_response(body)
+
+    async with (
+        serving(answer=lying) as server,
+        federated(tmp_path, up={"url": server.url}) as parts,
+    ):
+        result = await parts.call("echo", text="x")
+        assert result.wire is not None
+        told = json.loads(b"{" + result.wire + b"}")["error"]
+        assert (type(told["code"]), type(told["message"])) == (int, str)
+
+
 OUT = {"type": "object", "properties": {"n": {"type": "integer"}}, "required": ["n"]}
 
 
@@ -238,11 +280,12 @@ OUT = {"type": "object", "properties": {"n": {"type": "integer"}}, "required": [
 async def test_a_server_that_lies_about_its_results_has_failed(
     tmp_path: Path, answer: Any, words: str
 ) -> None:
-    async def lying(_: Asked) -> Any:
+    async def lying(asked: Asked) -> Any:
+        id = asked.message["id"]
         return (
             answer
             if isinstance(answer, dict)
-            else web.json_response({"jsonrpc": "2.0", "id": 1, "result": answer})
+            else web.json_response({"jsonrpc": "2.0", "id": id, "result": answer})
         )
 
     async with (

@@ -48,7 +48,8 @@ class Classic:
         params = hello(self._abilities)
         id = next(self._ids)
         self._headers = {}
-        answer, headers = await self._http.post(_request(id, "initialize", params), {})
+        request = _request(id, "initialize", params)
+        answer, headers = await self._http.post(request, {}, None, id)
         if answer is None:
             raise wire.Lost(f"{self._http.who} took initialize and said nothing")
         said = wire.document(self._http.who, wire.result(self._http.who, answer))
@@ -92,9 +93,9 @@ class Classic:
 
         try:
             try:
-                answer, _ = await self._http.post(_request(id, method, sent), headers, taken)
+                answer, _ = await self._http.post(_request(id, method, sent), headers, taken, id)
             except Broken as broken:
-                answer = await self._resumed(broken, taken)
+                answer = await self._resumed(broken, taken, id)
         except asyncio.CancelledError:
             self._say_cancelled(id)
             raise
@@ -105,7 +106,7 @@ class Classic:
             raise wire.Lost(f"{self._http.who} took {method} and said nothing")
         return wire.result(self._http.who, answer)
 
-    async def _resumed(self, broken: Broken, taken: Any) -> wire.Message:
+    async def _resumed(self, broken: Broken, taken: Any, id: int) -> wire.Message:
         """The server may close a stream in mid-call and be asked for the rest of it later."""
         for _ in range(RESUMES):
             if broken.last is None:
@@ -113,7 +114,7 @@ class Classic:
             await asyncio.sleep(broken.retry if broken.retry is not None else RETRY_SECONDS)
             headers = {**self._headers, "Last-Event-ID": broken.last}
             try:
-                return await self._http.resume(headers, taken)
+                return await self._http.resume(headers, taken, id)
             except Broken as again:
                 broken = Broken(again.last or broken.last, again.retry or broken.retry)
         raise wire.Lost(f"{self._http.who} broke off before its answer")

@@ -67,10 +67,14 @@ class Http:
         self._outgoing, self._headers, self._limit = outgoing, {**_HEADERS, **headers}, limit
 
     async def post(
-        self, body: bytes, headers: Mapping[str, str], taken: Taken | None = None
+        self,
+        body: bytes,
+        headers: Mapping[str, str],
+        taken: Taken | None = None,
+        id: int | None = None,
     ) -> tuple[wire.Message | None, Mapping[str, str]]:
-        """The answer, and the headers of HTTP; None: it was taken (202). Raises Lost, Refused,
-        TooMuch, Busy, and Broken where a stream ended without an answer."""
+        """The answer to the request `id`, and the headers of HTTP; None: it was taken (202). Raises
+        Lost, Refused, TooMuch, Busy, and Broken where a stream ended without an answer."""
         given = {**self._headers, **headers}
         try:
             async with self._outgoing.request(
@@ -79,20 +83,24 @@ class Http:
                 if answer.status == 202:
                     return None, answer.headers
                 if answer.status == 200 and answer.content_type == "text/event-stream":
-                    return await self._answer(answer, taken), answer.headers
-                raw = await self._whole(answer)
-                return self._judged(answer, raw), answer.headers
+                    return await self._answer(answer, taken, id), answer.headers
+                found = self._judged(answer, await self._whole(answer))
+                if not _answers(found, id):
+                    raise wire.Lost(f"{self.who} answers another request than was sent")
+                return found, answer.headers
         except wire.Lost:
             raise
         except Unavailable as error:
             raise wire.Lost(f"{self.who}: {error.what}", error.hint) from None
 
-    async def resume(self, headers: Mapping[str, str], taken: Taken | None) -> wire.Message:
+    async def resume(
+        self, headers: Mapping[str, str], taken: Taken | None, id: int
+    ) -> wire.Message:
         """The rest of a stream that was broken off; `headers` has Last-Event-ID."""
         async with self._open("GET", headers, None) as answer:
             if answer.content_type != "text/event-stream" or answer.status != 200:
                 raise Refused(self.who, answer.status)
-            return await self._answer(answer, taken)
+            return await self._answer(answer, taken, id)
 
     async def listen(self, method: str, headers: Mapping[str, str], body: bytes | None) -> Stream:
         """Messages of a stream that has no end. Raises Refused where there is none."""
@@ -148,8 +156,11 @@ class Http:
             raise wire.Lost(f"{self.who} answered HTTP {status}", "look at its log")
         raise Refused(self.who, status)
 
-    async def _answer(self, answer: aiohttp.ClientResponse, taken: Taken | None) -> wire.Message:
-        """The first response on a stream; what comes before it is handed over."""
+    async def _answer(
+        self, answer: aiohttp.ClientResponse, taken: Taken | None, id: int | None
+    ) -> wire.Message:
+        """The response to request `id` on a stream; what comes before it is handed over, but for
+        responses to others, which are nobody's here."""
         last, retry = None, None
         async for event in events(answer, self._limit, self._limit * STREAM_FACTOR, self._too_much):
             last, retry = event.id or last, event.retry or retry
@@ -157,7 +168,9 @@ class Http:
                 continue
             found = wire.message(self.who, event.data)
             if found.method is None:
-                return found
+                if _answers(found, id):
+                    return found
+                continue
             if taken is not None:
                 waits = taken(found)
                 if waits is not None:
@@ -193,6 +206,11 @@ class Stream:
 
     async def close(self) -> None:
         await self._opening.__aexit__(None, None, None)
+
+
+def _answers(found: wire.Message, id: int | None) -> bool:
+    """Is this the answer to the request `id`? An error may name none: it was not understood."""
+    return id is None or found.id == id or (found.id is None and bool(found.error))
 
 
 async def events(

@@ -54,7 +54,7 @@ class Modern:
         headers = {**_headers(method, params), **relay.headers}
         try:
             answer, _ = await self._http.post(
-                body, headers, lambda message: relay.heard(id, message)
+                body, headers, lambda message: relay.heard(id, message), id
             )
         except Broken:
             answer = None

@@ -62,8 +62,10 @@ class RpcError(PilotageError):
     def __init__(self, who: str, raw: bytes) -> None:
         try:
             error = msgspec.json.decode(raw, type=_Error)
-        except msgspec.DecodeError:
-            error = _Error()
+        except (msgspec.DecodeError, RecursionError):
+            error, raw = _Error(), b""
+        if b'"code"' not in raw or b'"message"' not in raw:  # it is none as clients know it
+            raw = encode({"code": error.code, "message": error.message})
         self.code, self.message, self.data, self.raw = error.code, error.message, error.data, raw
         super().__init__(f"{who}: {error.message[:2000]}")
 
