@@ -307,20 +307,11 @@ def in_session(odd: Odd, id: str) -> Odd:
 
 
 def sessions(id: str) -> Iterator[Odd]:
-    """What only a session has: its id, versions that were agreed on, tokens for progress."""
+    """What only a session has: its id, a version that was agreed on, tokens for progress."""
     good = in_session(Odd("plain"), id)
     head = tuple(pair for pair in good.headers if pair[0] != "Mcp-Session-Id")
-    for other in (
-        "",
-        "x",
-        id.upper(),
-        id + "x",
-        id + " ",
-        " " + id,
-        id + ", " + id,
-        id[:-1],
-        "\u00e9",
-    ):
+    others = ("", "x", id.upper(), id + "x", id + " ", " " + id, id + ", " + id, id[:-1], "\u00e9")
+    for other in others:
         yield replace(good, what=f"session {other!r}", headers=(*head, ("Mcp-Session-Id", other)))
     yield replace(good, what="no session", headers=head)
     yield replace(good, what="session twice", headers=(*good.headers, ("Mcp-Session-Id", "x")))
@@ -329,13 +320,15 @@ def sessions(id: str) -> Iterator[Odd]:
     for version in ("2024-11-05", "2025-03-26", "2025-06-18", HANDSHAKE, VERSION, "2024-11-06", ""):
         more = ("MCP-Protocol-Version", version)
         yield replace(good, what=f"version {version}", headers=(*head, more))
-    tokens = (*ANY, 0, 7, "7", 1.0, -0.0, 2**63, '"', "\\", "io.pilotage")
-    for token in tokens:
-        for name, arguments in (
-            ("echo", {"text": "a"}),
-            ("slow", {"seconds": 0.01}),
-            ("fails", {}),
-        ):
+    yield from _metas(good)
+
+
+def _metas(good: Odd) -> Iterator[Odd]:
+    """Tokens for progress, and what else `_meta` may ask for."""
+    calls: tuple[tuple[str, Any], ...]
+    calls = (("echo", {"text": "a"}), ("slow", {"seconds": 0.01}), ("fails", {"how": "answer"}))
+    for token in (*ANY, 0, 7, "7", 1.0, -0.0, 2**63, '"', "\\", "io.pilotage"):
+        for name, arguments in calls:
             meta = {"claudecode/toolUseId": "toolu_1", "progressToken": token}
             body = _json(_params(name=name, arguments=arguments, _meta=meta))
             yield replace(good, what=f"{name} with token {token!r}", body=body)

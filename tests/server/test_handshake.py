@@ -224,8 +224,8 @@ async def test_progress_is_told_while_the_call_runs(house: House, tmp_path: Path
             news = await answer.content.readuntil(b"\r\n\r\n")
         file.touch()
         end = await answer.content.readuntil(b"\r\n\r\n")
-    params = {"progressToken": "a token", "progress": 1, "message": "so far"}
-    note = {"jsonrpc": "2.0", "method": "notifications/progress", "params": params}
+    told_so = {"progressToken": "a token", "progress": 1, "message": "so far"}
+    note = {"jsonrpc": "2.0", "method": "notifications/progress", "params": told_so}
     assert json.loads(news.partition(b"data: ")[2]) == note
     assert json.loads(end.partition(b"data: ")[2])["result"]["isError"] is False
 
