@@ -219,8 +219,6 @@ class Protocol:
         tools = search.listed(self._visible(self._who(context)), self._most)
         if not relay.is_modern(context):
             tools = list(map(described.of_handshakes, tools))
-        if not relay.is_modern(context):
-            tools = list(map(described.of_handshakes, tools))
         return types.ListToolsResult(tools=tools, ttl_ms=0, cache_scope="private")
 
     def _searches(self, name: str, by: Principal) -> bool:
