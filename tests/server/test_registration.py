@@ -157,6 +157,17 @@ async def test_one_owner_cannot_touch_anothers_tool(house: House) -> None:
     assert (await ask(house, "DELETE", f"{TOOLS_AT}/ticket", admin))[0] == 204
 
 
+@pytest.mark.parametrize("owner", ["KEY:admin", " key:admin", "key:admin ", "k\u0435y:admin", " "])
+async def test_nobody_looks_like_another_principal(house: House, owner: str) -> None:
+    registrar = house.key("registrar")
+    wish = ticket("https://api.example")
+    status, said, _ = await put(house, "t", registrar, {**wish, "owner": owner})
+    assert (status, "owner" in said["error"]) == (400, True)
+    for good in ("team:payments", "cluster/uid/7", "Payments"):
+        status, _, _ = await put(house, f"t-{good[:4]}", registrar, {**wish, "owner": good})
+        assert status == 201
+
+
 async def test_nobody_takes_a_name_of_the_house(house: House) -> None:
     admin = house.key("admin")
     for owner in ("", "me"):

@@ -19,6 +19,7 @@ OWNERS_OF_OURS = frozenset(("settings", "pilotage"))
 """The owner of what the settings file names, and the house: whoever registered something as theirs
 would hold the pins of their tools, which go when a registration does."""
 _NAME = pattern(r"[A-Za-z0-9](?:[A-Za-z0-9_.-]{0,43}[A-Za-z0-9])?")
+_PLAIN_KIND = pattern(r"(?!(?i:key|local)$)[A-Za-z0-9_./-]*")
 _GENERATION = pattern(r"(?P<holder>.+/.+)/(?P<number>[0-9]{1,18})")
 
 
@@ -79,7 +80,10 @@ def check_owner_text(owner: str) -> None:
     """Free text on one line, such as a principal's name or cluster/uid/generation."""
     if owner.strip().lower() in OWNERS_OF_OURS:
         raise BadInput(f"the owner {owner.strip()!r} is ours", "leave it out, or name another")
-    if not owner.strip() or len(owner) > OWNER_LIMIT or not owner.isprintable():
+    kind, colon, _ = owner.partition(":")
+    if colon and kind not in ("key", "local") and not _PLAIN_KIND.fullmatch(kind):
+        raise BadInput(f"the owner {owner[:100]!r} looks like a principal, and is none", "key:NAME")
+    if owner != owner.strip() or not owner or len(owner) > OWNER_LIMIT or not owner.isprintable():
         raise BadInput(
             "that is no owner", f"1 to {OWNER_LIMIT} characters, such as cluster/uid/generation"
         )
