@@ -256,3 +256,13 @@ async def test_a_server_that_is_not_ours_to_trust_is_unreachable(entrance: Clust
 async def test_a_name_is_never_a_path(client: Client, name: str) -> None:
     with pytest.raises(BadInput):
         await client.get(CONFIG_MAP, name, "default")
+
+
+async def test_a_connection_that_is_shut_lets_nothing_out(client: Client, namespace: str) -> None:
+    await client.create(CONFIG_MAP, config_map(namespace, "before"))  # a connection is kept
+    client.transport.shut = lambda: True
+    with pytest.raises(Unreachable):
+        await client.create(CONFIG_MAP, config_map(namespace, "after"))
+    client.transport.shut = None
+    with pytest.raises(NotFound):
+        await client.get(CONFIG_MAP, "after", namespace)

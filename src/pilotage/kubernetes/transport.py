@@ -50,7 +50,9 @@ class Transport:
         self.cluster = cluster
         self.told: Told = _nobody
         self.fence: Callable[[str], None] | None = None
-        """Asked with the method just before each request goes out; it raises to hold it back."""
+        """Asked with the method before each request; it raises to hold it back."""
+        self.shut: Callable[[], bool] | None = None
+        """Asked each time that bytes leave, at the last moment: true, and the connection ends."""
         self._session: aiohttp.ClientSession | None = None
         self._retired: aiohttp.ClientSession | None = None
         self._tls: ssl.SSLContext | None = None
@@ -208,7 +210,8 @@ class Transport:
     def _socket(self, info: Any) -> socket.socket:
         """A socket that finds out when its peer is gone."""
         family, kind, protocol, *_ = info
-        made = socket.socket(family, kind, protocol)
+        made = _Guarded(family, kind, protocol)
+        made.transport = self
         made.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
         for name, value in _DEAD:
             if hasattr(socket, name):
@@ -224,6 +227,27 @@ class Transport:
         what = f"{self._asked(method, path)}: {self.cluster.server} cannot be reached: {why}"
         hint = "is it up, and is this its address and its certificate authority?"
         return Unreachable(what, hint, status=503, reason="Unreachable")
+
+
+class _Guarded(socket.socket):
+    """Between the decision to write and the system call lie turns of the event loop, in which a
+    process may be frozen for as long as another one takes over: this asks when it is too late for
+    anything to come between."""
+
+    transport: Transport | None = None
+
+    def send(self, *given: Any) -> int:
+        self._ask()
+        return super().send(*given)
+
+    def sendmsg(self, *given: Any) -> int:
+        self._ask()
+        return super().sendmsg(*given)
+
+    def _ask(self) -> None:
+        owner = self.transport
+        if owner is not None and owner.shut is not None and owner.shut():
+            raise ConnectionAbortedError("this process may not write any more")
 
 
 def _nobody(method: str, code: str) -> None:

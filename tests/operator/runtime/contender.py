@@ -34,6 +34,12 @@ async def main(config: str, namespace: str, name: str, *seconds: str) -> int:
     host.informer(CONFIG_MAP, fields=f"metadata.name={LEDGER}")
 
     async def write() -> None:
+        """Many at once: whenever it is frozen, some are about to leave."""
+        async with asyncio.TaskGroup() as group:
+            for _ in range(8):
+                group.create_task(again_and_again())
+
+    async def again_and_again() -> None:
         while True:
             try:
                 await host.client.patch(CONFIG_MAP, LEDGER, {"data": {"by": name}}, namespace)

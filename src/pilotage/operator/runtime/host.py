@@ -70,7 +70,9 @@ class Host:
             self.election = Election(
                 self._lease_client, self._lease_namespace(), lease, times=options.times, me=me
             )
-            self.client.transport.fence = self.election.fence
+            election = self.election
+            self.client.transport.fence = election.fence
+            self.client.transport.shut = lambda: election.over
 
     def informer(
         self,

@@ -78,17 +78,23 @@ class Election:
         self._record: Object | None = None
         self._seen = float("-inf")
         self._renewed: float | None = None
+        self._ended = False
         self._wrong = ""
 
     @property
     def leads(self) -> bool:
         """May we write at this very moment?"""
         renewed = self._renewed
-        return renewed is not None and self._clock() - renewed < self.times.renew
+        alive = renewed is not None and not self._ended
+        return alive and self._clock() - (renewed or 0.0) < self.times.renew
+
+    @property
+    def over(self) -> bool:
+        """For Transport.shut: have we led, and do no more? Not one byte may leave then."""
+        return self._ended or (self._renewed is not None and not self.leads)
 
     def fence(self, method: str) -> None:
-        """For Transport.fence: no write leaves a process whose time is over, also when it was
-        frozen just before and has not noticed yet. Lost."""
+        """For Transport.fence: who does not lead writes nothing. Lost."""
         if method not in READS and not self.leads:
             raise Lost(f"{self._name}: this process leads no more", "another one does its work")
 
@@ -110,7 +116,7 @@ class Election:
             while not await self._try_within(self._left()):
                 taken = self._record is not None and self.holder() != self.me
                 if taken or self._left() <= 0:
-                    self._renewed = None
+                    self._ended = True
                     holder = self.holder() or "nobody"
                     why = f"{holder} holds it" if taken else "it was not renewed in time"
                     hint = "the process ends, and starts anew as one who waits"
@@ -119,7 +125,7 @@ class Election:
 
     async def release(self) -> None:
         """Give it up so that another takes over at once. Nothing may be written after this."""
-        leads, self._renewed = self.leads, None
+        leads, self._ended = self.leads, True
         if not leads:
             return
         try:
