@@ -136,10 +136,10 @@ class AuditLog:
         self, event: str, about: str, by: Principal, words: Mapping[str, Any], tool: str = ""
     ) -> None:
         """Record what a person said to a run (approved, rejected, resumed, stopping), did to an
-        API key (key.created, key.revoked), or what became of a tool's pin (tool.quarantined,
-        tool.approved, tool.rejected, tool.restored). `about` is the id of the run or key, or where
-        the tool is from. Called in the writer's transaction, the change and this row are on disk
-        together, or neither is."""
+        API key (key.created, key.renewed, key.revoked), or what became of a tool's pin
+        (tool.quarantined, tool.approved, tool.rejected, tool.restored). `about` is the id of the
+        run or key, or where the tool is from. Called in the writer's transaction, the change and
+        this row are on disk together, or neither is."""
         row = (time_ns() // 1000, event, about, tool, by.name, _encode(words))
         if not self._database.ride(row):
             self._pending.append(row)

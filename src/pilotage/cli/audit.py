@@ -19,7 +19,8 @@ from pilotage.store.database import Database
 
 EVENTS = (
     *("call", "open", "close", "refused", "approved", "rejected", "resumed", "stopping"),
-    *("run.created", "key.created", "key.revoked", "policy.changed", "policy.broken"),
+    *("run.created", "key.created", "key.renewed", "key.revoked"),
+    *("policy.changed", "policy.broken"),
     *("tool.registered", "tool.changed", "tool.removed", "tool.enabled", "tool.disabled"),
     *("tool.quarantined", "tool.approved", "tool.rejected", "tool.restored"),
     *("approval.asked", "approval.approved", "approval.rejected", "approval.used"),

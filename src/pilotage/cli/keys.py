@@ -1,11 +1,13 @@
-"""Make, list and revoke API keys."""
+"""Make, deliver, list and revoke API keys."""
 
 from __future__ import annotations
 
 import argparse
+import asyncio
 import datetime
 import re
 import sys
+from pathlib import Path
 
 from pilotage import config
 from pilotage.app import local_principal
@@ -24,12 +26,20 @@ _UNITS = {"m": 60, "h": 3600, "d": 86400, "w": 604800}
 
 
 def register(parser: argparse.ArgumentParser) -> None:
-    verbs = parser.add_subparsers(dest="verb", required=True, metavar="create|list|revoke")
+    verbs = parser.add_subparsers(dest="verb", required=True, metavar="create|deliver|list|revoke")
     create = verbs.add_parser("create", help="make a key; its text is shown once")
-    create.add_argument("name", metavar="NAME")
+    deliver = verbs.add_parser(
+        "deliver", help="see to it that a Secret of a cluster has a live key"
+    )
     roles = "such as developer, ci, operator or admin: see pilotage policy show; repeatable"
-    create.add_argument("--role", action="append", required=True, help=roles)
-    create.add_argument("--tool", action="append", default=[], metavar="GLOB", help=TOOL_HELP)
+    for one in (create, deliver):
+        one.add_argument("name", metavar="NAME")
+        one.add_argument("--role", action="append", required=True, help=roles)
+        one.add_argument("--tool", action="append", default=[], metavar="GLOB", help=TOOL_HELP)
+    secret = "[NAMESPACE/]NAME; it is there already, and this verb may get and patch it"
+    deliver.add_argument("--secret", required=True, help=secret)
+    trust = "deliver the certificate of the local authority too (serve --tls auto)"
+    deliver.add_argument("--with-authority", action="store_true", help=trust)
     create.add_argument("--expires", metavar="AGE", help="30m, 12h, 90d or 4w; default: never")
     verbs.add_parser("list", help="keys, without their texts")
     revoke = verbs.add_parser("revoke", help="refuse a key from now on")
@@ -45,18 +55,22 @@ def run(arguments: argparse.Namespace) -> int:
         if arguments.verb == "list":
             _list(keys)
             return 0
-        if arguments.verb == "create":
-            _create(keys, policy.load(settings.roles_file, settings.rules_file), arguments)
-        else:
+        if arguments.verb == "revoke":
             keys.revoke(arguments.name, by=local_principal())
             print(f"{arguments.name} is revoked")
+        else:
+            _check(policy.load(settings.roles_file, settings.rules_file), arguments)
+            if arguments.verb == "create":
+                _create(keys, arguments)
+            else:
+                _deliver(keys, arguments, settings.authority)
         audit.seal()
     finally:
         database.close()
     return 0
 
 
-def _create(keys: Keys, rules: policy.Policy, arguments: argparse.Namespace) -> None:
+def _check(rules: policy.Policy, arguments: argparse.Namespace) -> None:
     unknown = sorted(set(arguments.role) - set(rules.roles))
     if unknown:
         raise BadInput(f"there is no role {unknown[0]!r}", "one of " + ", ".join(rules.roles))
@@ -65,6 +79,9 @@ def _create(keys: Keys, rules: policy.Policy, arguments: argparse.Namespace) -> 
     for glob in arguments.tool:
         if not re.fullmatch(r"[\w.*?\[\]-]+", glob):
             raise BadInput(f"--tool {glob!r} is no pattern of tool names", "such as 'k8s_*'")
+
+
+def _create(keys: Keys, arguments: argparse.Namespace) -> None:
     seconds = _seconds(arguments.expires) if arguments.expires else None
     tools = tuple(arguments.tool) or ("*",)
     roles = tuple(arguments.role)
@@ -76,6 +93,15 @@ def _create(keys: Keys, rules: policy.Policy, arguments: argparse.Namespace) -> 
         "It is shown this once. Use: Authorization: Bearer <key>, or MCP_API_KEY.",
         file=sys.stderr,
     )
+
+
+def _deliver(keys: Keys, arguments: argparse.Namespace, authority: Path) -> None:
+    from pilotage.cli.delivery import Wanted, deliver
+
+    roles, tools = tuple(arguments.role), tuple(arguments.tool) or ("*",)
+    trusted = authority if arguments.with_authority else None
+    wanted = Wanted(arguments.name, roles, tools, arguments.secret, trusted)
+    print(asyncio.run(deliver(keys, wanted)))
 
 
 def _seconds(age: str) -> int:

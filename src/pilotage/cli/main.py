@@ -18,7 +18,7 @@ from pilotage.ci import guard
 from pilotage.domain.errors import PilotageError
 from pilotage.domain.text import visible
 
-NOT_VERBS = {"desk", "door", "main", "run_there", "summary", "terminal", "tool_pins"}
+NOT_VERBS = {"delivery", "desk", "door", "main", "run_there", "summary", "terminal", "tool_pins"}
 
 
 def main(argv: Sequence[str] | None = None) -> int:

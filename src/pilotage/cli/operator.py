@@ -20,6 +20,8 @@ def register(parser: argparse.ArgumentParser) -> None:
     add("--sweep-seconds", type=float, default=30.0, metavar="S", help="between comparisons")
     add("--secret-seconds", type=float, default=60.0, metavar="S", help="Secrets are read again")
     add("--group", default="mcp.example.com", metavar="NAME", help="API group of the resources")
+    refuse = "those in MCPPipelineRuns do not count: no admission policy ties them to who writes"
+    add("--refuse-approvals", action="store_true", help=refuse)
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -36,6 +38,7 @@ def run(arguments: argparse.Namespace) -> int:
         addresses=arguments.service_addresses,
         sweep=arguments.sweep_seconds,
         refresh=arguments.secret_seconds,
+        untied=arguments.refuse_approvals,
     )
     asyncio.run(serve(settings, options.of(arguments), names))
     return 0

@@ -30,13 +30,18 @@ LETTING_GO_SECONDS = 600.0
 SUCCEEDED = "Succeeded"
 RUNS = "/api/v2/runs"
 _VERBS = {"approve": "approve", "reject": "reject", "retry": "resume"}
+UNTIED = (
+    "spec.approvals is not heard here: without the cluster's admission policy nobody can tell who "
+    "wrote it. Approve at the tool server (pilotage approvals, pilotage runs). It "
+)
 _log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
 class Parts:
     """What reconciling needs. `cluster` is our name of the cluster, `known` that which the tool
-    server's settings have for it ("": its only one)."""
+    server's settings have for it ("": its only one). `untied`: nothing here ties an approval to
+    who wrote it, so none that stands in an object counts."""
 
     kind: Kind
     runs: Store
@@ -47,6 +52,7 @@ class Parts:
     finalizer: str
     cluster: str
     known: str
+    untied: bool = False
 
 
 class PipelineRuns:
@@ -142,7 +148,7 @@ class PipelineRuns:
             return
         open_ones = {one["id"]: one["step"] for one in pipeline_document.waiting(view)}
         calls = {one.get("approval") for one in view["steps"]}
-        for one in spec.get("approvals") or ():
+        for one in () if self._parts.untied else spec.get("approvals") or ():
             word = (object["metadata"]["uid"], one["id"], one["user"], one["decision"])
             if one["id"] not in open_ones or word in self._told:
                 continue
@@ -186,7 +192,10 @@ class PipelineRuns:
             "steps": pipeline_document.steps(view),
             "waiting": waits or None,
         }
-        await self._parts.status.write(object, [_condition(view, waits)], more)
+        said = _condition(view, waits)
+        if self._parts.untied and _answered(object, waits):
+            said = Condition(SUCCEEDED, UNKNOWN, "ApprovalsRefused", UNTIED + said.message)
+        await self._parts.status.write(object, [said], more)
         if ended:
             uid = object["metadata"]["uid"]
             self._told = {word for word in self._told if word[0] != uid}
@@ -270,6 +279,12 @@ def _condition(view: Mapping[str, Any], waits: list[dict[str, Any]]) -> Conditio
         return Condition(SUCCEEDED, TRUE, "Succeeded", f"run {view['run']} has succeeded")
     reason = "".join(word.capitalize() for word in str(view["outcome"]).split("_"))
     return Condition(SUCCEEDED, FALSE, reason, str(view.get("error") or view.get("why") or reason))
+
+
+def _answered(object: Object, waits: list[dict[str, Any]]) -> bool:
+    """Has anybody written a word about what waits?"""
+    said = {one["id"] for one in object["spec"].get("approvals") or ()}
+    return any(one["id"] in said for one in waits)
 
 
 def _problems(wrong: BadInput) -> str:

@@ -45,7 +45,8 @@ class Names:
     (the UID of kube-system); `domain` is that of its Services' names, which are called by name or
     by address. `server` is the namespace of the tool server's pods. Each `sweep` seconds what is
     declared is compared with what the server has, each `refresh` Secrets are read again.
-    `known` is the cluster in the tool server's own settings, "" its only one."""
+    `known` is the cluster in the tool server's own settings, "" its only one. `untied`: approvals
+    that stand in MCPPipelineRuns do not count (no admission policy ties them to their writers)."""
 
     cluster: str = ""
     domain: str = "cluster.local"
@@ -55,6 +56,7 @@ class Names:
     addresses: Addresses = "dns"
     sweep: float = SWEEP_SECONDS
     refresh: float = SECRET_SECONDS
+    untied: bool = False
 
     @property
     def peer(self) -> dict[str, Any]:
@@ -83,7 +85,7 @@ async def serve(settings: Settings, options: Options, names: Names) -> None:
         registrar = Registrar(server, host.client, cluster, names.domain, names.refresh)
         _add_tools(host, resources, registrar)
         _add_instances(host, resources, registrar, names)
-        _add_pipelines(host, resources, server, Called(cluster, names.known))
+        _add_pipelines(host, resources, server, Called(cluster, names.known, names.untied))
         host.job(lambda: registrar.sweep(options.namespaces, names.sweep))
         await host.run()
 
@@ -113,10 +115,12 @@ def _add_instances(host: Host, resources: Resources, registrar: Registrar, names
 
 @dataclass(frozen=True, slots=True)
 class Called:
-    """Our name of the cluster, and that which the tool server's settings have for it."""
+    """Our name of the cluster, and that which the tool server's settings have for it; and whether
+    its approvals are untied (see Names)."""
 
     cluster: str
     known: str
+    untied: bool
 
 
 def _add_pipelines(host: Host, resources: Resources, server: ToolServer, called: Called) -> None:
@@ -134,6 +138,7 @@ def _add_pipelines(host: Host, resources: Resources, server: ToolServer, called:
         resources.finalizer,
         called.cluster,
         called.known,
+        called.untied,
     )
     reconcile = mcppipelinerun.PipelineRuns(running).reconcile
     controller = host.controller("mcppipelinerun", runs, reconcile, pace, when=wanted_anew)

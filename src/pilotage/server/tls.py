@@ -41,12 +41,8 @@ def automatic(authority: Path, names: Iterable[str]) -> Files:
     """A certificate for `names`, signed by the authority at `authority`, which is made if it is
     not there. Both are made again when they are about to end; keys have mode 0600."""
     folder = authority.parent
-    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     files = Files(folder / "server.pem", folder / "server.key")
-    if not _lasts(authority):
-        key = ec.generate_private_key(ec.SECP256R1())
-        _write_key(folder / "ca.key", key)
-        _write(authority, _authority(key).public_bytes(serialization.Encoding.PEM))
+    if ensure(authority):
         files.certificate.unlink(missing_ok=True)
     wanted = frozenset(names)
     if not _lasts(files.certificate) or _names(files.certificate) != wanted:
@@ -58,6 +54,18 @@ def automatic(authority: Path, names: Iterable[str]) -> Files:
         made = _server(key, wanted, issuer, signer)
         _write(files.certificate, made.public_bytes(serialization.Encoding.PEM))
     return files
+
+
+def ensure(authority: Path) -> bool:
+    """Make the authority at `authority` if it is not there or about to end. Was it made?"""
+    folder = authority.parent
+    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    if _lasts(authority):
+        return False
+    key = ec.generate_private_key(ec.SECP256R1())
+    _write_key(folder / "ca.key", key)
+    _write(authority, _authority(key).public_bytes(serialization.Encoding.PEM))
+    return True
 
 
 def _lasts(path: Path) -> bool:

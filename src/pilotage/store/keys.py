@@ -65,6 +65,32 @@ class Keys:
         self._database.write_now(insert)
         return key, text
 
+    def renew(
+        self, name: str, roles: tuple[str, ...], tools: tuple[str, ...] = ("*",), *, by: Principal
+    ) -> tuple[Key, str]:
+        """A new text, which never expires, for a key that is not revoked; the old one is refused
+        from now on. Who holds it stays the same principal. NotFound: there is none, or it is
+        revoked, which is for ever."""
+        text = PREFIX + secrets.token_urlsafe(32)
+
+        def change(connection: sqlite3.Connection) -> None:
+            query = (
+                "UPDATE api_key SET hash=?, roles=?, tools=?, expires=NULL "
+                "WHERE name=? AND revoked IS NULL"
+            )
+            values = (_hash(text), " ".join(roles), " ".join(tools), name)
+            if connection.execute(query, values).rowcount == 0:
+                raise NotFound(f"no live key {name!r}", "pilotage keys list")
+            cursor = connection.cursor()
+            cursor.row_factory = sqlite3.Row
+            row = cursor.execute("SELECT * FROM api_key WHERE name=?", (name,)).fetchone()
+            self._record("key.renewed", row["id"], by, _told(_key(row)))
+
+        self._database.write_now(change)
+        key = self.named(name)
+        assert key is not None
+        return key, text
+
     def list(self) -> list[Key]:
         return [
             _key(row) for row in self._database.read("SELECT * FROM api_key ORDER BY created, id")
