@@ -11,8 +11,9 @@ from pilotage.domain.call import LET_GO
 from pilotage.domain.errors import PilotageError
 from pilotage.kubernetes.client import Client
 from pilotage.kubernetes.errors import NotFound
-from pilotage.kubernetes.kind import Object
+from pilotage.kubernetes.kind import POD, Object
 from pilotage.kubernetes.plan import BEFORE, MANAGER, Item, noted, revision
+from pilotage.kubernetes.rollout import ready
 from pilotage.kubernetes.waiting import NotUp, Rollouts, Tell
 
 BACK_SECONDS = 120.0
@@ -106,8 +107,11 @@ class Release:
 
     async def _restore(self, item: Item) -> None:
         if item.before is not None:
+            stuck = await self._stuck(item)
             await self.client.apply(item.kind, item.before, manager=MANAGER, force=True)
             self.tell(f"{item.label}: as it was")
+            for pod in stuck:
+                await self.client.delete(POD, pod["metadata"]["name"], item.namespace)
         elif item.kind.resource in _KEPT:
             forgotten = {"metadata": {"annotations": {BEFORE: None}}}
             await self.client.patch(item.kind, item.name, forgotten, item.namespace)
@@ -118,6 +122,14 @@ class Release:
             except NotFound:
                 return
             self.tell(f"{item.label}: removed, it was not there before")
+
+    async def _stuck(self, item: Item) -> list[Object]:
+        """Pods that never became ready. A StatefulSet waits for them for ever, also on its way
+        back (kubernetes/kubernetes#67250); other workloads remove them by themselves."""
+        if item.kind.kind != "StatefulSet":
+            return []
+        live = await self.client.get(item.kind, item.name, item.namespace)
+        return [pod for pod in await self.rollouts.pods(live) if not ready(pod)]
 
 
 async def released(release: Release, work: Callable[[Release], Awaitable[None]]) -> str:
