@@ -23,7 +23,7 @@ check: .venv/ready  ## Style, types, layers, sizes, generated documents
 	@$(RUN) checks/documents.py --check
 
 bench: .venv/ready  ## Measure speed and memory against named baselines
-	@for part in start pipeline calls federation memory scan screening; do $(RUN) -m bench.$$part || exit; done
+	@for part in start pipeline calls federation memory scan screening reconcile; do $(RUN) -m bench.$$part || exit; done
 
 cluster: .venv/ready  ## A real Kubernetes on this machine until Ctrl-C (without a node: NODE=no)
 	@$(RUN) -m cluster $(if $(filter no,$(NODE)),--no-node)

@@ -14,6 +14,7 @@ from pathlib import Path
 HERE = Path(__file__).parent
 FASTMCP = "4.1.6"
 CONTEXTFORGE = "1.1.0"
+KOPF = "1.45.2"
 LOOP = ("uvicorn", "uvloop", "httptools")
 """What it would run without, slower."""
 OVERRIDES = "certifi>=2026.7\n"
@@ -43,6 +44,13 @@ def contextforge() -> list[str] | None:
         return None
     python = _environment(name, [f"mcp-contextforge-gateway=={CONTEXTFORGE}"], found)
     return None if python is None else [python, str(HERE / "forge_peer.py")]
+
+
+def kopf() -> list[str] | None:
+    """The command of an operator made with kopf; None, and why is printed, where it cannot be."""
+    wanted = [f"kopf=={KOPF}", "aiohttp"]
+    python = _environment(f"kopf-{KOPF}", wanted, sys.executable)
+    return None if python is None else [python, str(HERE / "reconcile_kopf.py")]
 
 
 def _newer_python() -> str | None:
