@@ -1,4 +1,4 @@
-"""The image of Dockerfile without Docker: a docker-archive, for `ctr`, `kind load` or `podman load`.
+"""The image of Dockerfile without Docker: an archive for `ctr`, `kind load` or `podman load`.
 
     python deploy/image/build.py pilotage.tar [NAME]      as root on Debian: it needs debootstrap
 
