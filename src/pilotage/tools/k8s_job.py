@@ -17,9 +17,11 @@ from pilotage.domain.call import LET_GO, Effect, Outcome, ToolCall, ToolResult
 from pilotage.domain.errors import BadInput, Conflict
 from pilotage.domain.text import visible
 from pilotage.kubernetes.client import Client
-from pilotage.kubernetes.clusters import Clusters
+from pilotage.kubernetes.clusters import Clusters, Place
 from pilotage.kubernetes.errors import AlreadyExists, ApiError, NotFound
 from pilotage.kubernetes.kind import JOB, POD, Object
+from pilotage.kubernetes.rollout import Trouble, trouble
+from pilotage.kubernetes.waiting import NotUp
 from pilotage.tool.tool import Call, tool
 
 LONGEST = 86_400
@@ -63,37 +65,31 @@ async def k8s_job(
     """Run a container as a Job and wait for its end; it fails unless the container exits with 0.
 
     `env` is a list of {name, value} or {name, secretKeyRef: {name, key}} with a Secret of the same
-    namespace. The pod fits the restricted security standard: it is not root, and its files are
-    read-only but for /tmp. It has no token of the cluster unless `service_account` is named. A Job
-    that takes longer than `seconds` is ended. Who cancels the call ends the Job.
+    namespace. The pod fits the restricted standard: it is not root, its files are read-only but for
+    /tmp. It has no token of the cluster unless `service_account` is named. What takes longer than
+    `seconds` is ended, and who cancels the call ends the Job.
     """
     if not 1 <= seconds <= LONGEST:
         raise BadInput(f"seconds is {seconds}", f"1 to {LONGEST}")
-    place = clusters.get(cluster)
+    work = _Work(*_place(clusters.get(cluster), namespace), *_named(here.call))
+    container = {
+        "image": image,
+        "imagePullPolicy": image_pull_policy or None,
+        "command": command,
+        "args": args,
+        "workingDir": working_dir or None,
+        "env": [_variable(one) for one in env or ()] or None,
+        "resources": resources,
+    }
+    await _started(work, _job(work, container, service_account, seconds))
+    return await _ended(work, here)
+
+
+def _place(place: Place, namespace: str) -> tuple[Client, str]:
+    """Where Jobs may be made. Denied."""
     where = namespace or place.client.cluster.namespace
     place.check(JOB, where)
-    name, mark = _named(here.call)
-    work = _Work(place.client, where, name, mark)
-    container = _there(
-        {
-            "name": "job",
-            "image": image,
-            "imagePullPolicy": image_pull_policy or None,
-            "command": command,
-            "args": args,
-            "workingDir": working_dir or None,
-            "env": [_variable(one) for one in env or ()] or None,
-            "resources": resources,
-        }
-    )
-    job = _job(work, container, service_account, seconds)
-    await _started(work, job)
-    try:
-        return await _ended(work, here)
-    except asyncio.CancelledError as cancelled:
-        if LET_GO not in cancelled.args:
-            await asyncio.shield(_removed(work))
-        raise
+    return place.client, where
 
 
 def _named(call: ToolCall) -> tuple[str, str]:
@@ -152,7 +148,14 @@ def _pod(container: dict[str, Any], account: str) -> dict[str, Any]:
                 "fsGroup": USER,
                 "seccompProfile": {"type": "RuntimeDefault"},
             },
-            "containers": [{**container, "securityContext": safe, "volumeMounts": mounts}],
+            "containers": [
+                {
+                    "name": "job",
+                    **_there(container),
+                    "securityContext": safe,
+                    "volumeMounts": mounts,
+                }
+            ],
             "volumes": [{"name": "tmp", "emptyDir": {}}],
         }
     )
@@ -170,11 +173,15 @@ async def _started(work: _Work, job: Object) -> None:
 
 
 async def _ended(work: _Work, here: Call) -> ToolResult:
-    """Wait for its end; what its container writes is told as it comes."""
+    """Wait for its end; what its container writes is told as it comes. Who cancels ends it."""
     here.tell(f"Job {work.name} in {work.namespace}")
     telling = asyncio.create_task(_tell(work, here))
     try:
-        job = await _over_at_last(work)
+        job = await _over_at_last(work, here)
+    except asyncio.CancelledError as cancelled:
+        if LET_GO not in cancelled.args:
+            await asyncio.shield(_removed(work))
+        raise
     finally:
         telling.cancel()
         await asyncio.gather(telling, return_exceptions=True)
@@ -182,12 +189,30 @@ async def _ended(work: _Work, here: Call) -> ToolResult:
     return _result(job, pod, await _log(work, pod))
 
 
-async def _over_at_last(work: _Work) -> Object:
+async def _over_at_last(work: _Work, here: Call) -> Object:
+    """The Job at its end. NotUp, and the Job is gone: its container cannot start."""
+    loop, told, since = asyncio.get_running_loop(), "", 0.0
     while True:
         job = await _seen(work)
         if job is not None and _over(job):
             return job
+        found = await _kept(work, job)
+        since = (since or loop.time()) if found else 0.0
+        if found is not None and found.why != told:
+            told = found.why
+            here.tell(visible(told))
+        if found is not None and loop.time() - since >= found.patience:
+            await _removed(work)
+            raise NotUp(visible(f"the Job cannot run: {found.why}"))
         await asyncio.sleep(LOOK_SECONDS)
+
+
+async def _kept(work: _Work, job: Object | None) -> Trouble | None:
+    """What keeps it from running, if that can be seen."""
+    with contextlib.suppress(ApiError):
+        if job is not None and (pod := await _its_pod(work)):
+            return trouble(job, (pod,))
+    return None
 
 
 async def _seen(work: _Work) -> Object | None:
