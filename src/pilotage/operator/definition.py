@@ -59,7 +59,7 @@ def registered_name(spec: Mapping[str, Any], place: Place) -> str:
     name = spec.get("name") or f"{place.namespace}.{place.name}"
     if len(name) > NAME_LIMIT:
         what = f"{name} is longer than the {NAME_LIMIT} characters that the name of a tool has"
-        raise BadInput(what, "write a shorter one into spec.name")
+        raise BadInput(what, "make it anew with a shorter spec.name")
     check_name(name)
     return str(name)
 
@@ -98,6 +98,7 @@ def mcp(name: str, given: Mapping[str, Any], timeout: Any, place: Place) -> Want
         "allow": tools.get("allow"),
         "rename": rename or None,
         "effects": given.get("effects"),
+        "refresh": given.get("refresh"),
         "timeout": timeout,
     }
     return Wanted(name, "mcp", _there(definition), secrets)

@@ -24,8 +24,7 @@ from pilotage.operator.resources import MANAGER
 USER = 65532
 """Whom the container runs as: nobody, as in distroless images."""
 PORT = "mcp"
-_REQUESTS = {"cpu": "50m", "memory": "64Mi"}
-_LIMITS = {"memory": "512Mi"}
+_RESOURCES = {"requests": {"cpu": "50m", "memory": "64Mi"}, "limits": {"memory": "512Mi"}}
 _DNS = [{"port": 53, "protocol": "UDP"}, {"port": 53, "protocol": "TCP"}]
 
 
@@ -159,7 +158,6 @@ def _pod(object: Object, given: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _container(spec: Mapping[str, Any]) -> dict[str, Any]:
-    given = spec.get("resources") or {}
     return _there(
         {
             "name": PORT,
@@ -169,10 +167,7 @@ def _container(spec: Mapping[str, Any]) -> dict[str, Any]:
             "args": spec.get("args"),
             "ports": [{"name": PORT, "containerPort": spec["port"], "protocol": "TCP"}],
             "env": [_variable(one) for one in spec.get("env", ())] or None,
-            "resources": {
-                "requests": given.get("requests", _REQUESTS),
-                "limits": given.get("limits", _LIMITS),
-            },
+            "resources": dict(spec.get("resources") or _RESOURCES),
             "readinessProbe": {
                 "tcpSocket": {"port": PORT},
                 "periodSeconds": 2,

@@ -6,9 +6,10 @@ from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
 from pilotage.domain.errors import BadInput, PilotageError
+from pilotage.domain.text import counted
 from pilotage.kubernetes.kind import Object
 from pilotage.operator import definition
-from pilotage.operator.conditions import FALSE, READY, TRUE, UNKNOWN, Condition
+from pilotage.operator.conditions import FALSE, READY, TRUE, UNKNOWN, Condition, find
 from pilotage.operator.registrar import (
     NoSecret,
     Registrar,
@@ -24,6 +25,8 @@ LETTING_GO_SECONDS = 600.0
 """How long the end of an object waits for a server that cannot be reached. What is left there then
 is taken away when the server is back."""
 REFUSED_SECONDS = 60.0
+NAMED = 5
+"""So many tools are named in a message."""
 FORCE = "force-delete"
 _STATES = {"disabled": "Disabled", "quarantined": "Quarantined", "unavailable": "Unavailable"}
 
@@ -124,28 +127,49 @@ def readiness(standing: Standing, *, suspended: bool) -> Condition:
     """What its registration comes to for who wants to call it."""
     if suspended:
         return Condition(READY, FALSE, "Suspended", "spec.suspend is true: nobody can call it")
+    if standing.state == "ready" and standing.quarantined:
+        return _held(standing)
+    if standing.state == "ready" and not standing.tools:
+        return Condition(READY, FALSE, "NoTools", "the server has not seen any tools of it yet")
     if standing.state == "ready":
-        count = len(standing.tools)
-        what = f"{standing.name} can be called" if count == 1 else f"{count} tools can be called"
-        return Condition(READY, TRUE, "Ready", what)
+        tools = standing.tools
+        what = _named(tools) if len(tools) <= NAMED else counted(len(tools), "tool")
+        return Condition(READY, TRUE, "Ready", f"{what} can be called")
     reason = _STATES.get(standing.state, "NotReady")
     return Condition(READY, FALSE, reason, standing.why or f"the server says {standing.state}")
 
 
+def _held(standing: Standing) -> Condition:
+    """Some of its tools are not what a person has approved."""
+    held = standing.quarantined
+    count = len(standing.tools) - len(held)
+    wait = "waits" if len(held) == 1 else "wait"
+    said = f"{counted(count, 'tool')} can be called; {_named(held)} {wait} until somebody approves"
+    status = TRUE if count else FALSE
+    return Condition(READY, status, "Quarantined", f"{said} (pilotage tools diff {held[0]})")
+
+
+def _named(tools: Sequence[str]) -> str:
+    return ", ".join(tools[:NAMED]) + (", ..." if len(tools) > NAMED else "")
+
+
 def again(object: Object, ready: Condition, refresh: float | None) -> float | None:
-    """When to come again: soon, then ever later, while a server is on its way up; else after
-    `refresh` seconds, where Secrets may have changed."""
-    if ready.reason in ("Unavailable", "NotReady"):
-        conditions = object.get("status", {}).get("conditions", ())
-        since = next((c["lastTransitionTime"] for c in conditions if c["type"] == READY), None)
-        return min(30.0, max(0.5, seconds_since(since)))
-    return refresh
+    """When to come again: soon, while a server is on its way up; else after `refresh` seconds,
+    where Secrets may have changed."""
+    return soon(object, ready) if ready.reason in ("Unavailable", "NotReady", "NoTools") else refresh
+
+
+def soon(object: Object, ready: Condition, longest: float = 30.0) -> float:
+    """When to look again at what is not well: at once, then ever later the longer it is so."""
+    was = find(object.get("status") or {}, READY)
+    since = was["lastTransitionTime"] if was and was["status"] == ready.status else None
+    return min(longest, max(0.5, seconds_since(since)))
 
 
 def kept(object: Object) -> Mapping[str, Any]:
     """What the status knew of the registration, where nothing new is known."""
     status = object.get("status", {})
-    known = ("toolName", "toolId", "tools", "digest", "secrets")
+    known = ("toolName", "toolId", "tools", "quarantined", "digest", "secrets")
     return {name: status[name] for name in known if name in status}
 
 

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
 from pilotage.domain.errors import BadInput, PilotageError
 from pilotage.kubernetes.client import Client
-from pilotage.kubernetes.errors import ApiError, Conflict, NotFound
+from pilotage.kubernetes.errors import BadRequest, Forbidden, Invalid, NotFound
 from pilotage.kubernetes.kind import CONFIG_MAP, DEPLOYMENT, POD, SECRET, SERVICE, Kind, Object
-from pilotage.operator import definition, instance_objects, mcptool
+from pilotage.operator import definition, instance_objects, instance_pods, mcptool
 from pilotage.operator.conditions import FALSE, READY, TRUE, Condition
 from pilotage.operator.instance_objects import Surroundings
 from pilotage.operator.registrar import (
@@ -23,12 +23,24 @@ from pilotage.operator.resources import MANAGER
 from pilotage.operator.runtime.store import Store
 from pilotage.operator.status import StatusWriter
 
-WAITING_SECONDS = 5.0
+LONGEST = 10.0
+"""Seconds between two looks at pods that are not well, at most."""
+REFRESH = 30
+"""Seconds after which the server lists the tools anew, of pods that announce no change: a newer
+version has others, maybe, and nobody else tells the server."""
+PODS = 20
+"""So many are looked at."""
+_LASTING = ("Ready", "Suspended", "ScaledToZero", "InvalidSpec")
+"""Reasons that stay until an object changes, of which we hear."""
 Addresses = Literal["dns", "ip"]
 
 
-class Foreign(PilotageError):
-    """An object of that name is there, and it is not ours."""
+class NotApplied(PilotageError):
+    """Its objects are not as they should be. `reason` is one word for it."""
+
+    def __init__(self, reason: str, what: str, hint: str = "") -> None:
+        super().__init__(what, hint)
+        self.reason = reason
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,150 +75,153 @@ class Instances:
         try:
             definition.registered_name(object["spec"], place)
         except BadInput as wrong:
-            await self._say(object, [Condition("Accepted", FALSE, "InvalidSpec", str(wrong))])
-            return None
+            said = Condition("Accepted", FALSE, "InvalidSpec", str(wrong))
+            return await self._say(object, [said])
         await parts.status.hold(object, parts.finalizer)
         try:
             config = await self._config(object)
             deployment, service = await self._apply(object, config)
-        except (Foreign, _Missing) as wrong:
-            reason = "OwnershipConflict" if isinstance(wrong, Foreign) else "ConfigMissing"
-            await self._say(
-                object, [_accepted(), Condition("Available", FALSE, reason, str(wrong))]
+        except NotApplied as wrong:
+            return await self._say(
+                object, [_accepted(), Condition("Applied", FALSE, wrong.reason, str(wrong))]
             )
-            return WAITING_SECONDS * 2
         return await self._registered(object, deployment, service)
 
     async def _registered(
         self, object: Object, deployment: Object, service: Object
     ) -> float | None:
-        """How the pods are, and then what the server makes of what they offer."""
-        available = await self._available(object, deployment)
-        said = [_accepted(), available]
-        suspended = bool(object["spec"].get("suspend"))
-        known = "toolName" in object.get("status", {})
-        if available.status != TRUE and not known:
-            await self._say(object, said, deployment)
-            return WAITING_SECONDS
+        """How the pods are, and then what the server makes of what they offer. It is asked once
+        they could be called at all, and is told of all that comes after."""
+        spec, registrar = object["spec"], self._parts.registrar
+        suspended = bool(spec.get("suspend"))
+        pods = await self._pods(object, deployment)
+        said = [_accepted(), _applied(), *instance_pods.conditions(spec, deployment, pods)]
+        if said[2].status != TRUE and "toolName" not in object.get("status", {}):
+            return await self._say(object, said, deployment)
         wanted = self._wanted(object, service)
         try:
-            standing = await self._parts.registrar.register(object, wanted, suspended=suspended)
+            standing = await registrar.register(object, wanted, suspended=suspended)
         except PilotageError as error:
             await self._say(object, [*said, refused(error)], deployment)
-            return mcptool.later(error, self._parts.registrar)
-        ready = mcptool.readiness(standing, suspended=suspended)
-        if available.status != TRUE and not suspended:
-            ready = Condition(READY, FALSE, available.reason, available.message)
+            return mcptool.later(error, registrar)
+        ready = _first_wrong(said) or mcptool.readiness(standing, suspended=suspended)
         more = {**_counts(object, deployment, self._parts.here), **standing_of(standing, wanted)}
         await self._parts.status.write(object, [*said, registered(standing), ready], more)
-        refresh = self._parts.registrar.refresh if wanted.secrets or _refs(object) else None
-        return mcptool.again(object, ready, refresh)
+        if _first_wrong(said) and ready.reason not in _LASTING:
+            return _soon(object, ready)
+        changing = wanted.secrets or _refs(object)
+        return mcptool.again(object, ready, registrar.refresh if changing else None)
 
     def _wanted(self, object: Object, service: Object) -> definition.Wanted:
         spec, place = object["spec"], self._parts.registrar.place(object)
         host = f"{place.name}.{place.namespace}.svc.{place.domain}"
         if self._parts.addresses == "ip":
-            host = service["spec"]["clusterIP"]
+            address = service["spec"]["clusterIP"]
+            host = f"[{address}]" if ":" in address else address
         given = {name: spec[name] for name in ("headers", "prefix", "tools") if name in spec}
         given["url"] = f"http://{host}:{spec['port']}{spec['path']}"
+        given["refresh"] = REFRESH
         name = definition.registered_name(spec, place)
         return definition.mcp(name, given, spec.get("timeoutSeconds"), place)
 
     async def _config(self, object: Object) -> str:
-        """Changes when a Secret or ConfigMap that its pods read does. Raises _Missing."""
+        """Changes when a Secret or ConfigMap that its pods read does. Raises NotApplied."""
         namespace, seen = object["metadata"]["namespace"], []
         for kind, ref in _refs(object):
+            what = f"the {kind.kind} {ref['name']}"
             try:
                 found = await self._parts.client.get(kind, ref["name"], namespace)
             except NotFound:
-                raise _Missing(f"there is no {kind.kind} {ref['name']}") from None
-            except ApiError as error:
-                raise _Missing(
-                    f"the {kind.kind} {ref['name']} cannot be read: {error.what}"
-                ) from None
-            if ref["key"] not in (found.get("data") or {}):
-                raise _Missing(f"the {kind.kind} {ref['name']} has no key {ref['key']}")
+                said = f"there is no {kind.kind} {ref['name']}"
+                raise NotApplied("ConfigMissing", said) from None
+            except Forbidden as error:
+                said = f"{what} may not be read: {error.what}"
+                raise NotApplied("ConfigMissing", said, error.hint) from None
+            if ref["key"] not in {**(found.get("data") or {}), **(found.get("binaryData") or {})}:
+                raise NotApplied("ConfigMissing", f"{what} has no key {ref['key']}")
             meta = found["metadata"]
             seen.append(f"{meta['uid']} {meta['resourceVersion']} {ref['key']}")
         return instance_objects.digest(seen)
 
     async def _apply(self, object: Object, config: str) -> tuple[Object, Object]:
-        """Its Deployment and its Service as they are then. What is there and is not ours stays."""
+        """Its Deployment and its Service as they are then. Nothing is touched while one of the
+        names is another's."""
+        made = instance_objects.made(object, self._parts.here, config)
+        uids = [await self._uid(object, kind, wanted) for kind, wanted in made]
         there = {}
-        for kind, wanted in instance_objects.made(object, self._parts.here, config):
-            there[kind] = await self._apply_one(object, kind, wanted)
+        for (kind, wanted), uid in zip(made, uids, strict=True):
+            there[kind] = await self._apply_one(kind, wanted, uid)
         return there[DEPLOYMENT], there[SERVICE]
 
-    async def _apply_one(self, object: Object, kind: Kind, wanted: Object) -> Object:
-        meta, client = wanted["metadata"], self._parts.client
+    async def _uid(self, object: Object, kind: Kind, wanted: Object) -> str | None:
+        """Of the object of that name that is ours; None: there is none."""
+        name, namespace = wanted["metadata"]["name"], wanted["metadata"]["namespace"]
         try:
-            found = await client.get(kind, meta["name"], meta["namespace"])
+            meta = (await self._parts.client.get(kind, name, namespace))["metadata"]
         except NotFound:
-            try:
-                return await client.create(kind, wanted, manager=MANAGER)
-            except Conflict:  # somebody was faster, we ourselves maybe
-                found = await client.get(kind, meta["name"], meta["namespace"])
-        owners = found["metadata"].get("ownerReferences", ())
-        if not any(one["uid"] == object["metadata"]["uid"] for one in owners):
-            raise Foreign(
-                f"there is a {kind.kind} {meta['name']} already, which is not of this object",
-                "delete or rename one of them",
+            return None
+        owners = [one["uid"] for one in meta.get("ownerReferences", ())]
+        if object["metadata"]["uid"] not in owners:
+            raise NotApplied(
+                "OwnershipConflict",
+                f"there is a {kind.kind} {name} already, which is not of this MCPToolInstance",
+                f"kubectl delete {kind.kind.lower()} {name}, or another name for this one",
             )
-        exact = {**wanted, "metadata": {**meta, "uid": found["metadata"]["uid"]}}
-        return await client.apply(kind, exact, manager=MANAGER, force=True)
+        return str(meta["uid"])
 
-    async def _available(self, object: Object, deployment: Object) -> Condition:
-        """How its pods are, with what the cluster says of those that are not well."""
-        if object["spec"].get("suspend"):
-            return Condition("Available", FALSE, "Suspended", "spec.suspend is true: no pod runs")
-        wanted, status = object["spec"]["replicas"], deployment.get("status") or {}
-        seen = status.get("observedGeneration", 0) >= deployment["metadata"]["generation"]
-        count = status.get("availableReplicas", 0)
-        if not wanted:
-            return Condition("Available", FALSE, "ScaledToZero", "spec.replicas is 0")
-        if seen and count >= 1 and status.get("updatedReplicas", 0) >= 1:
-            return Condition("Available", TRUE, "Available", f"{count} of {wanted} pods are ready")
-        why = await self._why(object)
-        late = any(
-            one["type"] == "Progressing" and one.get("reason") == "ProgressDeadlineExceeded"
-            for one in status.get("conditions", ())
-        )
-        reason = "RolloutFailed" if late else "Progressing"
-        return Condition("Available", FALSE, reason, f"{count} of {wanted} pods are ready{why}")
+    async def _apply_one(self, kind: Kind, wanted: Object, uid: str | None) -> Object:
+        """Ours is made what it should be by force, against whom it may; a new one by no force, so
+        that one that somebody else makes in this moment stays theirs."""
+        meta = {**wanted["metadata"], **({"uid": uid} if uid else {})}
+        try:
+            return await self._parts.client.apply(
+                kind, {**wanted, "metadata": meta}, manager=MANAGER, force=uid is not None
+            )
+        except (BadRequest, Forbidden, Invalid) as error:
+            raise NotApplied("Refused", error.what, error.hint) from None
 
-    async def _why(self, object: Object) -> str:
-        """What the cluster says of a pod that waits: an image that cannot be pulled, a crash."""
-        labels = ",".join(
-            f"{key}={value}"
-            for key, value in instance_objects.selector(object, self._parts.here).items()
-        )
-        page = await self._parts.client.page(
-            POD, object["metadata"]["namespace"], labels=labels, limit=20
-        )
-        for pod in page.items:
-            if said := _wrong(pod):
-                return f"; {pod['metadata']['name']}: {said}"
-        return ""
+    async def _pods(self, object: Object, deployment: Object) -> list[Object]:
+        """Its pods, where something may be wrong with them."""
+        spec = object["spec"]
+        wanted = 0 if spec.get("suspend") else spec["replicas"]
+        if instance_pods.is_rolled_out(deployment, wanted):
+            return []
+        labels = _selector(object, self._parts.here)
+        namespace = object["metadata"]["namespace"]
+        page = await self._parts.client.page(POD, namespace, labels=labels, limit=PODS)
+        return list(page.items)
 
     async def _say(
         self, object: Object, said: list[Condition], deployment: Object | None = None
-    ) -> None:
-        """The last condition that is not well is why it is not ready."""
-        worst = next(one for one in reversed(said) if one.status != TRUE)
-        ready = Condition(READY, worst.status, worst.reason, worst.message)
+    ) -> float | None:
+        """The first condition that is not well is why it is not ready."""
+        ready = _first_wrong(said)
+        assert ready is not None
         more = {**mcptool.kept(object), **_counts(object, deployment, self._parts.here)}
         await self._parts.status.write(object, [*said, ready], more)
+        return None if ready.reason in _LASTING else _soon(object, ready)
 
     async def _unregister(self, object: Object) -> None:
         await mcptool.unregister(object, self._parts.registrar)
 
 
-class _Missing(PilotageError):
-    """A Secret or a ConfigMap that the pods read is not there."""
-
-
 def _accepted() -> Condition:
     return Condition("Accepted", TRUE, "Accepted", "an MCP server that runs in the cluster")
+
+
+def _applied() -> Condition:
+    what = "Deployment, Service, NetworkPolicy and ServiceAccount are as the spec says"
+    return Condition("Applied", TRUE, "Applied", what)
+
+
+def _first_wrong(said: Iterable[Condition]) -> Condition | None:
+    wrong = next((one for one in said if one.status != TRUE), None)
+    return wrong and Condition(READY, wrong.status, wrong.reason, wrong.message)
+
+
+def _soon(object: Object, ready: Condition) -> float:
+    """When to look again at what nobody tells us of: pods, Secrets, objects of others."""
+    return mcptool.soon(object, ready, LONGEST)
 
 
 def _refs(object: Object) -> list[tuple[Kind, Mapping[str, Any]]]:
@@ -220,22 +235,15 @@ def _refs(object: Object) -> list[tuple[Kind, Mapping[str, Any]]]:
 
 
 def _counts(object: Object, deployment: Object | None, here: Surroundings) -> dict[str, Any]:
-    status = (deployment or {}).get("status") or {}
-    labels = instance_objects.selector(object, here)
+    """What the scale subresource shows; where the Deployment was not seen, what it was."""
+    counts = (deployment or object).get("status") or {}
     return {
-        "replicas": status.get("replicas", 0),
-        "readyReplicas": status.get("readyReplicas", 0),
-        "selector": ",".join(f"{key}={value}" for key, value in labels.items()),
+        "replicas": counts.get("replicas", 0),
+        "readyReplicas": counts.get("readyReplicas", 0),
+        "selector": _selector(object, here),
     }
 
 
-def _wrong(pod: Object) -> str:
-    status = pod.get("status") or {}
-    for one in status.get("conditions", ()):
-        if one["type"] == "PodScheduled" and one["status"] == "False":
-            return str(one.get("message", "cannot be scheduled"))
-    for one in status.get("containerStatuses", ()):
-        waiting = (one.get("state") or {}).get("waiting")
-        if waiting and waiting.get("reason") not in (None, "ContainerCreating", "PodInitializing"):
-            return f"{waiting['reason']} {waiting.get('message', '')}".strip()
-    return ""
+def _selector(object: Object, here: Surroundings) -> str:
+    labels = instance_objects.selector(object, here)
+    return ",".join(f"{key}={value}" for key, value in labels.items())

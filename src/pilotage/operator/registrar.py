@@ -198,20 +198,25 @@ def _differs(object: Object, standing: Standing | None, finalizer: str) -> bool:
         return False
     if standing is None:
         return "digest" in status
-    said = (status.get("digest"), status.get("toolId"), status.get("tools"))
-    if said != (standing.etag, standing.tool_id, len(standing.tools)):
+    if any(status.get(name) != value for name, value in _at_server(standing).items()):
         return True
     ready = any(c["type"] == "Ready" and c["status"] == TRUE for c in status.get("conditions", ()))
-    return ready != (standing.state == "ready")
+    callable = len(standing.tools) > len(standing.quarantined)
+    return ready != (standing.state == "ready" and callable)
 
 
 def standing_of(standing: Standing, wanted: Wanted) -> dict[str, Any]:
     """A registration as the status holds it."""
+    secrets = sorted({secret.name for secret in wanted.secrets}) or None
+    return {"secrets": secrets, **_at_server(standing)}
+
+
+def _at_server(standing: Standing) -> dict[str, Any]:
     return {
-        "secrets": sorted({secret.name for secret in wanted.secrets}) or None,
         "toolName": standing.name,
         "toolId": standing.tool_id or None,
         "tools": len(standing.tools),
+        "quarantined": len(standing.quarantined) or None,
         "digest": standing.etag or None,
     }
 

@@ -14,6 +14,10 @@ from pilotage.operator.resources import MANAGER
 from pilotage.operator.runtime.events import Recorder, Weight
 
 
+EXPECTED = ("Progressing", "NoTools", "Suspended", "ScaledToZero")
+"""Reasons why something is not so, of which nobody need be warned."""
+
+
 class StatusWriter:
     """For one kind. `told` is the condition whose transitions are events as well."""
 
@@ -42,7 +46,8 @@ class StatusWriter:
         )
         for one in said:
             if one.type == self._told and conditions.turned(conditions.find(old, one.type), one):
-                weight: Weight = "Normal" if one.status == TRUE else "Warning"
+                well = one.status == TRUE or one.reason in EXPECTED
+                weight: Weight = "Normal" if well else "Warning"
                 self._events.event(object, weight, one.reason, one.message or one.reason)
 
     async def hold(self, object: Object, finalizer: str) -> None:

@@ -43,7 +43,8 @@ class Away(PilotageError):
 @dataclass(frozen=True, slots=True)
 class Standing:
     """How a registration stands at the server. `tools` are the names of its tools; `state` is
-    ready, disabled, quarantined or unavailable, and `why` says why it is not ready."""
+    ready, disabled, quarantined or unavailable, and `why` says why it is not ready. `quarantined`
+    are those of its tools that wait for a person."""
 
     name: str
     owner: str
@@ -52,6 +53,7 @@ class Standing:
     state: str
     why: str
     tools: tuple[str, ...]
+    quarantined: tuple[str, ...] = ()
 
 
 class ToolServer:
@@ -170,4 +172,5 @@ def _standing(view: Mapping[str, Any]) -> Standing:
         view["state"],
         view["why"],
         tuple(view["tools"]),
+        tuple(view.get("quarantined", ())),
     )

@@ -20,8 +20,8 @@ class ToolView:
     """A tool, or a source of tools (`tools` names them). `may` is what the policy says to who asks:
     allow, ask or deny. `state` is ready, disabled, quarantined or unavailable, `why` in a sentence.
 
-    Of a registered one, `tool_id`, `etag`, `owner`, `kind` and `enabled` say more; `definition` is
-    for those who may register tools.
+    Of a registered one, `tool_id`, `etag`, `owner`, `kind` and `enabled` say more, `quarantined`
+    which of its tools wait for a person; `definition` is for those who may register tools.
     """
 
     name: str
@@ -42,6 +42,7 @@ class ToolView:
     tool_id: str | None = None
     etag: str | None = None
     tools: tuple[str, ...] = ()
+    quarantined: tuple[str, ...] = ()
     definition: Mapping[str, Any] | None = None
 
 
@@ -112,8 +113,13 @@ class Shown:
             "tool_id": one.tool_id,
             "etag": one.etag,
             "tools": tuple(tools),
+            "quarantined": tuple(name for name in tools if self._is_quarantined(name)),
             "definition": one.definition if everything else None,
         }
+
+    def _is_quarantined(self, name: str) -> bool:
+        entry = self._registry.all.get(name)
+        return entry is not None and entry.state is State.QUARANTINED
 
     def _tool(self, entry: Entry, by: Principal, source: Registration | None) -> dict[str, Any]:
         tool = entry.tool
