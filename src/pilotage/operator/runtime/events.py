@@ -54,7 +54,7 @@ class Recorder:
         self._component, self._instance = component, instance[:128]
         self._told: OrderedDict[str, _Told] = OrderedDict()
         self._waiting: deque[Object] = deque()
-        self._news = asyncio.Event()
+        self._news, self._writing = asyncio.Event(), asyncio.Lock()
 
     def event(
         self, object: Object, weight: Weight, reason: str, note: str, action: str = "Reconcile"
@@ -78,16 +78,19 @@ class Recorder:
             await self.flush()
 
     async def flush(self) -> None:
-        """Write what waits."""
-        while self._waiting:
-            event = self._waiting.popleft()
-            try:
-                await self._client.create(EVENT, event)
-            except Lost:
-                self.dropped += 1  # another process tells of it now
-            except PilotageError as error:
-                self.dropped += 1
-                _log.warning("an event of %s is not written: %s", event["regarding"], error)
+        """Write what waits; when it returns, all of it is out, also what `run` had at hand."""
+        async with self._writing:
+            while self._waiting:
+                await self._write(self._waiting.popleft())
+
+    async def _write(self, event: Object) -> None:
+        try:
+            await self._client.create(EVENT, event)
+        except Lost:
+            self.dropped += 1  # another process tells of it now
+        except PilotageError as error:
+            self.dropped += 1
+            _log.warning("an event of %s is not written: %s", event["regarding"], error)
 
     def _new(self, uid: str, weight: str, reason: str, note: str) -> bool:
         now, said = self._clock(), (weight, reason, note)
