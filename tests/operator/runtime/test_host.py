@@ -120,9 +120,14 @@ async def test_few_rights_are_enough_to_lead_and_to_tell(
     async with running(host):
         await until(lambda: bool(seen))
         assert (await client.get(LEASE, "tests", namespace))["spec"]["holderIdentity"]
+
+        async def told() -> bool:
+            return bool((await client.list(EVENT, namespace)).items)
+
+        await comes(told)
     assert (await client.get(LEASE, "tests", namespace))["spec"]["holderIdentity"] == ""
-    told = await client.list(EVENT, namespace)
-    assert [each["note"] for each in told.items] == ["it is there"]
+    events = (await client.list(EVENT, namespace)).items
+    assert [each["note"] for each in events] == ["it is there"]
     assert host.events.dropped == 0
 
 
