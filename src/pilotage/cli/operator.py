@@ -40,5 +40,8 @@ def run(arguments: argparse.Namespace) -> int:
         refresh=arguments.secret_seconds,
         untied=arguments.refuse_approvals,
     )
-    asyncio.run(serve(settings, options.of(arguments), names))
+    import uvloop  # here, as the rest: other verbs need none of it
+
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(serve(settings, options.of(arguments), names))
     return 0
