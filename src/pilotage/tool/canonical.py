@@ -1,7 +1,8 @@
 """JSON in the one form that digests are taken of. Source: RFC 8785 (JCS).
 
-Two departures, so that no two different documents share a form: an integer that a double does not
-hold exactly is written out in full, and a lone surrogate is written as its escape.
+Two departures, so that no two different documents share a form: an integer is written out in full,
+also one that came as a double (9223372036854775808.0 is that, not ...6000), and a lone surrogate is
+written as its escape.
 """
 
 from __future__ import annotations
@@ -15,7 +16,8 @@ from typing import Any
 from pilotage.domain.pattern import pattern
 
 DEPTH = 64
-_EXACT = 2**53
+_PLAIN = 1e21
+"""From here on, ECMAScript writes an exponent."""
 _SURROGATE = pattern("[\ud800-\udfff]")
 
 
@@ -70,12 +72,13 @@ def _text(text: str) -> str:
 
 
 def number(value: float) -> str:
-    """A double as ECMAScript's Number::toString gives it (ECMA-262, 6.1.6.1.20)."""
+    """A double as ECMAScript's Number::toString gives it (ECMA-262, 6.1.6.1.20), but an integer in
+    all its digits where that would end in zeros that are not its own."""
     if not math.isfinite(value):
         raise ValueError(f"{value} is no JSON")
     if value == 0:
         return "0"
-    if value.is_integer() and abs(value) <= _EXACT:
+    if value.is_integer() and abs(value) < _PLAIN:
         return str(int(value))
     sign = "-" if value < 0 else ""
     mantissa, _, exponent = repr(abs(value)).partition("e")
