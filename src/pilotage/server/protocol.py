@@ -204,9 +204,10 @@ class Protocol:
         return self._local
 
     def _schema(self, name: str) -> dict[str, Any] | None:
+        """For the SDK's check of headers. A tool that cannot be called says why when it is."""
         try:
             return dict(self._app.registry.find(name).tool.input_schema)
-        except NotFound:
+        except PilotageError:
             return search.schema(name)
 
     async def _list(
