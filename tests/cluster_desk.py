@@ -19,6 +19,13 @@ from pilotage.domain.call import Principal, Progress, ToolCall, ToolResult
 from pilotage.domain.errors import PilotageError
 from pilotage.domain.ids import new_id
 from pilotage.tool.roots import roots
+from pilotage.upstream.wanted import Wanted
+
+ROLES = """
+admin: {effects: [read, write, destroy], manage: ["*"]}
+worker: {effects: [read, write], ask: [destroy]}
+reader: {effects: [read]}
+"""
 
 
 @dataclass
@@ -39,6 +46,10 @@ class Desk:
         """In the test's namespace, unless the call names another."""
         given = {"namespace": self.namespace, **arguments}
         return await self.app.call(tool, given, self.by, "cli", self.hear)
+
+    async def register(self, tool: str) -> None:
+        """One that nobody can call until somebody does this."""
+        await self.app.others.registrations.put(tool, Wanted("builtin", {"tool": tool}), self.by)
 
     async def step(self, tool: str, key: str, attempt: int = 1, **arguments: Any) -> ToolResult:
         """As a step of a run calls it: under a key, straight past the answers that are kept."""
@@ -78,9 +89,10 @@ async def desk_at(
 ) -> AsyncIterator[Desk]:
     """`bounds` are those of the cluster in the settings file."""
     home, work = folder / "home", folder / "work"
-    home.mkdir(mode=0o700)
+    home.mkdir(mode=0o700, parents=True)
     work.mkdir()
     cluster = {"kubeconfig": str(access.kubeconfig), "context": "admin", **bounds}
+    (home / "roles.yaml").write_text(ROLES)
     (home / "config.yaml").write_text(yaml.safe_dump({"clusters": {"test": cluster}}))
     allow = {"PILOTAGE_EGRESS_ALLOW": "127.0.0.1 10.0.0.0/8"}
     settings = config.read(environment={"PILOTAGE_HOME": str(home), "HOME": str(home), **allow})

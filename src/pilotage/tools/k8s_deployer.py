@@ -56,13 +56,14 @@ class Check(msgspec.Struct, forbid_unknown_fields=True, frozen=True, omit_defaul
 
 @dataclass(frozen=True, slots=True)
 class _Wish:
-    """What a call asks for, checked before anything is looked at."""
+    """How a call wants it. `percents` are the steps of a canary; none: a rolling update."""
 
     percents: tuple[int, ...]
     pause: int
     seconds: int
     take_over: bool
-    checks: tuple[Check, ...]
+    dry_run: bool
+    checks: Sequence[Check]
 
 
 @tool(Effect.WRITE, idempotent=True, timeout=LONGEST, tasks="optional")
@@ -91,21 +92,31 @@ async def k8s_deployer(
     server before one is changed. `image_tag` (a tag, or sha256:... for a digest) is for the images
     that the manifest leaves without a tag, or for its only one; `images` names them: {"shop/web":
     "1.2"}. A canary runs the new version beside the old at each of `canary_percent`, is looked at
-    for `canary_pause_seconds`, must be ready, must not restart and must hold the `checks`: {url,
-    status}, {path, port} of each new pod, or {prometheus, query, at_most}. `timeout_seconds` is for
-    each rollout. `take_over`: fields that others manage become ours. `dry_run`: only the diff.
+    for `canary_pause_seconds`, must be ready, not restart, and hold the `checks`: {url, status},
+    {path, port} of each new pod, or {prometheus, query, at_most}. `timeout_seconds` is for each
+    rollout. `take_over`: fields that others manage become ours. `dry_run`: only the diff.
     """
-    wish = _wish(canary_percent, canary_pause_seconds, timeout_seconds, checks or (), take_over)
+    steps = _steps(canary_percent, canary=rollout_strategy == "canary")
+    wish = _Wish(steps, canary_pause_seconds, timeout_seconds, take_over, dry_run, checks or ())
+    _check_wish(wish)
     place = clusters.get(cluster)
-    read = manifests.read(manifest_path, roots.inside)
-    objects = manifests.with_images(read, image_tag, images or {})
-    items = await plan(place, objects, namespace, take_over=take_over)
+    read = manifests.with_images(
+        manifests.read(manifest_path, roots.inside), image_tag, images or {}
+    )
+    items = await plan(place, read, namespace, take_over=take_over)
+    return await _deployed(place, items, wish, settings, here)
+
+
+async def _deployed(
+    place: Place, items: tuple[Item, ...], wish: _Wish, settings: Settings, here: Call
+) -> ToolResult:
+    """What was planned, done as it is wished."""
     birds = []
-    if rollout_strategy == "canary":
+    if wish.percents:
         birds = await canary.canaries(place.client, items, _mark(here.call))
     _tell_plan(here, items)
-    doing = Release(place.client, items, here.tell, wish.seconds, take_over)
-    if dry_run:
+    doing = Release(place.client, items, here.tell, wish.seconds, wish.take_over)
+    if wish.dry_run:
         return ToolResult(Outcome.SUCCEEDED, _answer(place, doing, "as a dry run: nothing changed"))
     outgoing = Outgoing(Egress(settings.words("egress.allow")), authority=settings.authority)
     async with contextlib.AsyncExitStack() as stack:
@@ -113,7 +124,7 @@ async def k8s_deployer(
         asked = [_check(place, outgoing, one) for one in wish.checks]
 
         async def work(doing: Release) -> None:
-            if rollout_strategy == "canary":
+            if wish.percents:
                 await canary.stepwise(doing, birds, wish.percents, wish.pause, asked)
             else:
                 await release.rolling(doing, asked)
@@ -122,21 +133,24 @@ async def k8s_deployer(
     return _result(place, doing, why)
 
 
-def _wish(
-    percents: Sequence[int] | None, pause: int, seconds: int, checks: Sequence[Check], take: bool
-) -> _Wish:
-    steps = tuple(PERCENTS if percents is None else percents)
+def _steps(given: Sequence[int] | None, *, canary: bool) -> tuple[int, ...]:
+    if not canary:
+        if given is not None:
+            raise BadInput("canary_percent is for a canary", "rollout_strategy: canary")
+        return ()
+    steps = tuple(PERCENTS if given is None else given)
     if not steps or list(steps) != sorted(set(steps)) or not 1 <= steps[0] <= steps[-1] <= 90:
         raise BadInput(f"canary_percent is {list(steps)}", "1 to 90, each more than the one before")
-    for name, value, most in (
-        ("canary_pause_seconds", pause, LONGEST),
-        ("timeout_seconds", seconds, LONGEST),
-    ):
-        if not 0 <= value <= most:
-            raise BadInput(f"{name} is {value}", f"0 to {most}")
-    for one in checks:
+    return steps
+
+
+def _check_wish(wish: _Wish) -> None:
+    """BadInput for what makes no sense."""
+    for name, value in (("canary_pause_seconds", wish.pause), ("timeout_seconds", wish.seconds)):
+        if not 0 <= value <= LONGEST:
+            raise BadInput(f"{name} is {value}", f"0 to {LONGEST}")
+    for one in wish.checks:
         _check_check(one)
-    return _Wish(steps, pause, seconds, take, tuple(checks))
 
 
 def _check_check(one: Check) -> None:

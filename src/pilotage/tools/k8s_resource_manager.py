@@ -99,11 +99,17 @@ async def k8s_resource_manager(
     wish = _Wish(place, kind, where, name, dry_run, resource_version)
     if action == "list":
         return await _list(wish, labels, full=full, limit=limit, after=after)
-    if not name:
-        raise BadInput(f"{action} needs the name of one {kind.kind}", "or list them first")
+    return await _one(wish, action, spec, manifest)
+
+
+async def _one(wish: _Wish, action: Action, spec: Any, manifest: Mapping[str, Any] | None) -> Done:
+    """What is done with one object."""
+    if not wish.name:
+        raise BadInput(f"{action} needs the name of one {wish.kind.kind}", "or list them first")
     if action == "get":
-        return _done(f"this is {wish.label}", await place.client.get(kind, name, where))
-    if kind.resource == "secrets":
+        found = await wish.place.client.get(wish.kind, wish.name, wish.namespace)
+        return _done(f"this is {wish.label}", found)
+    if wish.kind.resource == "secrets":
         raise Denied("Secrets are not written by tools", "kubectl create secret, or a secret store")
     if action == "delete":
         return await _delete(wish)

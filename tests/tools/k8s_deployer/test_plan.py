@@ -12,6 +12,7 @@ from cluster_desk import Desk, desk_at, refused
 from deployed_web import service, settings, web
 
 DEPLOY = "k8s_deployer"
+CANARY = {"rollout_strategy": "canary"}
 SECRET = {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "s"}, "stringData": {"a": "b"}}
 BOMB = "a0: &a0 x\n" + "".join(
     f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 10)}]\n" for n in range(1, 8)
@@ -184,8 +185,9 @@ async def test_a_manifest_that_is_none_says_what_is_wrong(desk: Desk, text: str,
 @pytest.mark.parametrize(
     ("given", "said"),
     [
-        ({"canary_percent": [50, 10]}, "each more than the one before"),
-        ({"canary_percent": []}, "each more than the one before"),
+        ({"canary_percent": [10]}, "canary_percent is for a canary"),
+        ({"canary_percent": [50, 10], **CANARY}, "each more than the one before"),
+        ({"canary_percent": [], **CANARY}, "each more than the one before"),
         ({"checks": [{}]}, "a check asks one of"),
         ({"checks": [{"path": "/../../../x", "port": 80}]}, "no name of an object"),
         ({"checks": [{"prometheus": "https://p", "query": "up"}]}, "without a threshold"),
