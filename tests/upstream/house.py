@@ -17,7 +17,8 @@ from pilotage.store.database import Database
 from pilotage.tool.pin import Pins
 from pilotage.tool.redact import Redactor
 from pilotage.tool.registry import Registry, State
-from pilotage.upstream.connection import Connection, News, Ways
+from pilotage.upstream.changes import News
+from pilotage.upstream.connection import Connection, Ways
 from pilotage.upstream.egress import Egress
 from pilotage.upstream.federation import Federation, Mcp, of_settings, settle
 from pilotage.upstream.secrets import Secrets

@@ -70,6 +70,7 @@ class Server:
     cancelled: int = 0
     streams: list[web.StreamResponse] = field(default_factory=list)
     replies: dict[Any, asyncio.Future[Any]] = field(default_factory=dict)
+    hung_up: asyncio.Event = field(default_factory=asyncio.Event)
     runner: web.AppRunner | None = None
 
     @property
@@ -167,7 +168,7 @@ class Server:
         await stream.prepare(request)
         self.streams.append(stream)
         try:
-            await asyncio.Event().wait()
+            await self.hung_up.wait()
         finally:
             self.streams.remove(stream)
         return stream
@@ -177,6 +178,11 @@ class Server:
         told = json.dumps({"jsonrpc": "2.0", "method": method, "params": params})
         for stream in self.streams:
             await stream.write(f"data: {told}\n\n".encode())
+
+    def hang_up(self) -> None:
+        """End the streams of whoever listens."""
+        ending, self.hung_up = self.hung_up, asyncio.Event()
+        ending.set()
 
     async def ask(self, asked: Asked, method: str, params: dict[str, Any]) -> Any:
         """Ask the client something in the middle of a call (handshake era)."""

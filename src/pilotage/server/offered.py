@@ -29,7 +29,7 @@ from pilotage.domain.ids import new_id
 from pilotage.server import relay
 from pilotage.server.relay import Context
 from pilotage.tool.results import bared
-from pilotage.upstream.connection import News
+from pilotage.upstream.changes import News
 from pilotage.upstream.server import Upstream
 
 Handler = Callable[[Context, Any], Awaitable[Any]]
@@ -216,13 +216,13 @@ class Offered:
             with contextlib.suppress(NotFound):
                 tool, connection = self._offers.resource(uri)
                 if self._may(by, tool):
-                    connection.watch(uri)
+                    connection.changes.watch(uri)
                     held.append((uri, connection))
         try:
             yield [uri for uri, _ in held]
         finally:
             for uri, connection in held:
-                connection.unwatch(uri)
+                connection.changes.unwatch(uri)
 
 
 class Listen(ListenHandler):

@@ -36,7 +36,7 @@ from pilotage.server.own import Own
 from pilotage.server.sessions import ID, Sessions
 from pilotage.server.tasks import Tasks
 from pilotage.tool.tool import Tool
-from pilotage.upstream.connection import News
+from pilotage.upstream.changes import News
 
 logger = logging.getLogger(__name__)
 TELL_SECONDS = 5.0

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import copy
+import hashlib
 import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
+
+import msgspec
 
 from pilotage.domain.errors import PilotageError
 from pilotage.tool.schema import Answers, Arguments
@@ -26,11 +29,13 @@ REFUSED_LIMIT = 100
 @dataclass(frozen=True, slots=True)
 class Found:
     """A tool of a server's that can be called. `headers` are the parameters that this era repeats
-    in headers; `promised` checks structured results, None: it promises nothing."""
+    in headers; `promised` checks structured results, None: it promises nothing; `made_of` is the
+    digest of all that its server says of it."""
 
     raw: Mapping[str, Any]
     headers: Mapping[tuple[str, ...], str] = field(default_factory=dict)
     promised: Answers | None = None
+    made_of: bytes = b""
 
     @property
     def name(self) -> str:
@@ -162,7 +167,13 @@ def _checked(raw: Mapping[str, Any], shown: str) -> Found:
     if not isinstance(schema, dict) or schema.get("type") != "object":
         raise PilotageError("its input schema is not one of an object")
     Arguments(shown, schema, open=False, foreign=True)
-    return Found(copy.deepcopy(dict(raw)), _mirrored(schema), _promise(shown, output))
+    kept = copy.deepcopy(dict(raw))
+    return Found(kept, _mirrored(schema), _promise(shown, output), made_of(raw))
+
+
+def made_of(raw: Mapping[str, Any]) -> bytes:
+    """The digest of what a server says of a tool, in whichever order it says it."""
+    return hashlib.sha256(msgspec.json.encode(raw, order="deterministic")).digest()
 
 
 def _no_tool(raw: Mapping[str, Any]) -> str:

@@ -15,6 +15,7 @@ from typing import Any
 
 from pilotage.domain import trace
 from pilotage.domain.call import silent
+from pilotage.domain.errors import PilotageError
 from pilotage.upstream import wire
 from pilotage.upstream.exchange import Broken, Http, Refused
 from pilotage.upstream.link import NOBODY, Heard, Offer, Relay, Wanted, params_of
@@ -64,18 +65,22 @@ class Classic:
         return offer
 
     async def ask(self, method: str, params: Mapping[str, Any], relay: Relay) -> bytes:
-        """One request. A session that the server forgot is opened anew, once."""
+        """One request. Raises Forgotten where the server has dropped the session: it may be another
+        server, so whoever asks decides whether it is asked again, in a session that is new then."""
         await self.open()
         headers = self._headers
         try:
             return await self._exchange(method, params, relay)
         except Refused as refused:
-            if refused.code != 404 or "Mcp-Session-Id" not in headers:
-                raise
+            raise self._meant(refused, headers) from None
+
+    def _meant(self, refused: Refused, headers: Mapping[str, str]) -> PilotageError:
+        """What a refusal means to a session of these headers."""
+        if refused.code != 404 or "Mcp-Session-Id" not in headers:
+            return refused
         if self._headers is headers:
             self.offer = None
-        await self.open()
-        return await self._exchange(method, params, relay)
+        return wire.Forgotten(f"{self._http.who} has forgotten our session", "try again")
 
     async def _exchange(self, method: str, params: Mapping[str, Any], relay: Relay) -> bytes:
         id = next(self._ids)
@@ -143,7 +148,11 @@ class Classic:
         await self.open()
         for uri in wanted.uris:
             await self.ask("resources/subscribe", {"uri": uri}, NOBODY)
-        stream = await self._http.listen("GET", self._headers, None)
+        headers = self._headers
+        try:
+            stream = await self._http.listen("GET", headers, None)
+        except Refused as refused:
+            raise self._meant(refused, headers) from None
         try:
             async for message in stream:
                 if message.method is None:

@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -14,9 +14,11 @@ from pilotage.domain.errors import Busy, PilotageError, Unavailable
 from pilotage.upstream import wire
 from pilotage.upstream.breaker import Breaker
 from pilotage.upstream.catalogue import pages
+from pilotage.upstream.changes import Changes, News
 from pilotage.upstream.classic import Classic
+from pilotage.upstream.doubt import Doubt
 from pilotage.upstream.exchange import Http, Refused
-from pilotage.upstream.link import Link, Offer, Relay, Wanted
+from pilotage.upstream.link import Link, Offer, Relay
 from pilotage.upstream.modern import Modern
 from pilotage.upstream.secrets import Secrets
 from pilotage.upstream.server import Upstream
@@ -27,21 +29,11 @@ from pilotage.upstream.stdio import Stdio
 logger = logging.getLogger(__name__)
 OPEN_SECONDS = 20.0
 PROBE_SECONDS = 5.0
+DOUBT_SECONDS = 5.0
+"""How long a call waits for the list of a server that may be another one."""
 SETTLE_SECONDS = 0.05
-RELISTEN_SECONDS = 1.0
-_LISTS = {
-    "notifications/tools/list_changed": "tools",
-    "notifications/prompts/list_changed": "prompts",
-    "notifications/resources/list_changed": "resources",
-}
-
-
-@dataclass(frozen=True, slots=True)
-class News:
-    """What changed at a server: a list (tools, prompts, resources), or the resource `uri`."""
-
-    what: str
-    uri: str = ""
+_OTHERS = (wire.METHOD_NOT_FOUND, wire.UNSUPPORTED_VERSION)
+"""Errors of a server that knows less than the one did that was found out."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +59,7 @@ class Connection:
         self.upstream = upstream
         self.offer: Offer | None = None
         self.lists: dict[str, list[dict[str, Any]]] = {}  # what offers.py shows
+        self.offered: Collection[bytes] = ()  # what each tool is made of that it lists now
         self.breaker = Breaker()
         self._ways, self._up, self._down, self._told = ways, up, down, told
         self._link: Link | None = None
@@ -74,10 +67,10 @@ class Connection:
         self._slots = asyncio.Semaphore(upstream.parallel)
         self._waiting = 0
         self._attention = asyncio.Event()
-        self._stale = self._modern_only = False
+        self._doubt, self._said = Doubt(), ""
+        self._modern_only = False
         self._lists: set[str] = set()
-        self._uris: dict[str, int] = {}
-        self._listening: asyncio.Task[None] | None = None
+        self.changes = Changes(self.who, upstream.offers, self._heard, self.doubts, self._is_down)
         self._probing: asyncio.Task[None] | None = None
 
     @property
@@ -91,22 +84,30 @@ class Connection:
 
     # Calls.
 
-    async def ask(self, method: str, params: Mapping[str, Any], relay: Relay) -> bytes:
-        """One request of a caller's. Raises Unavailable at once where the server is down, Busy
-        where too many wait. Whoever waits gives up by cancelling, as the gateway does after the
-        tool's timeout; when that took as long, the server is asked whether it is there at all."""
+    async def ask(
+        self, method: str, params: Mapping[str, Any], relay: Relay, made_of: bytes = b""
+    ) -> bytes:
+        """One request of a caller's. Raises Unavailable at once where the server is down, or where
+        it lists no tool any more that is `made_of` this; Busy where too many wait. Whoever waits
+        gives up by cancelling, as the gateway does after the tool's timeout; when that took as
+        long, the server is asked whether it is there at all."""
         if self.breaker.why or self._link is None:
             raise Unavailable(self._said_down(self.breaker.why or "not reached yet"))
         if self._slots.locked() and self._waiting >= self.upstream.parallel:
             raise Busy(f"{self.who} has {self.upstream.parallel} calls, and as many wait")
         began, slot = time.monotonic(), Slot(self._slots)
         try:
-            return await self._within(method, params, relay, slot)
+            return await self._within(method, params, relay, slot, made_of)
         except asyncio.CancelledError:
             if time.monotonic() - began >= self.upstream.timeout * 0.9:
+                self.doubts()
                 self._suspect()
             raise
+        except Refused:
+            self.doubts()
+            raise
         except wire.Lost as error:
+            self.doubts()
             if slot.was_lent:
                 self._suspect()  # a stream that said nothing while somebody thought is soon cut
             else:
@@ -114,7 +115,12 @@ class Connection:
             raise
 
     async def _within(
-        self, method: str, params: Mapping[str, Any], relay: Relay, slot: Slot
+        self,
+        method: str,
+        params: Mapping[str, Any],
+        relay: Relay,
+        slot: Slot,
+        made_of: bytes,
     ) -> bytes:
         self._waiting += 1
         try:
@@ -125,14 +131,50 @@ class Connection:
             link = await self._for(relay)
             if relay.can_be_asked:
                 relay = replace(relay, pause=slot.lent)
-            answer = await link.ask(method, params, relay)
-        except wire.RpcError:
+            await self._sure(made_of)
+            try:
+                answer = await link.ask(method, params, relay)
+            except wire.Forgotten:
+                self.doubts()
+                await self._sure(made_of)
+                answer = await link.ask(method, params, relay)
+        except wire.RpcError as error:
             self.breaker.succeeded()
+            if error.code in _OTHERS:
+                self.doubts()
             raise
         finally:
             slot.end()
         self.breaker.succeeded()
         return answer
+
+    def doubts(self) -> None:
+        """It may be another server by now: its list is read before its next call goes out."""
+        self._doubt.rise()
+        self._attention.set()
+
+    def answers_as(self, info: Mapping[str, Any]) -> None:
+        """A server of 2026-07-28 says with each answer what it is."""
+        if self.offer is not None and info != self.offer.info:
+            if self.offer.info:
+                logger.info("%s is %s now, and was %s", self.who, info, self.offer.info)
+                self.doubts()
+            self.offer = replace(self.offer, info=info)
+
+    async def _sure(self, made_of: bytes) -> None:
+        """Wait while it is in doubt what the server offers. Raises Unavailable where that takes too
+        long, and where the tool is not what it was when the call was let in."""
+        if self._doubt.stands:
+            try:
+                async with asyncio.timeout(DOUBT_SECONDS):
+                    await self._doubt.over(lambda: bool(self.breaker.why))
+            except TimeoutError:
+                why = f"{self.who} may be another one, and does not list its tools"
+                raise Unavailable(why, "try again later") from None
+            if self.breaker.why:
+                raise Unavailable(self._said_down(self.breaker.why))
+        if made_of and made_of not in self.offered:
+            raise Unavailable(f"{self.who} has changed this tool meanwhile", "pilotage tools diff")
 
     async def _for(self, relay: Relay) -> Link:
         """The link for this caller. A server of 2026-07-28 asks nothing in mid-call, so a client of
@@ -162,8 +204,7 @@ class Connection:
 
     def _failed(self, why: str) -> None:
         if self.breaker.failed(why):
-            self._down(self, why)
-            self._attention.set()
+            self._say_down(why)
 
     def _suspect(self) -> None:
         """A call took too long: is it the tool that is slow, or the server that hangs?"""
@@ -176,11 +217,10 @@ class Connection:
         try:
             async with asyncio.timeout(PROBE_SECONDS):
                 await self._link.ask(method, {}, Relay())
+        except wire.Forgotten:
+            self.doubts()
         except (TimeoutError, wire.Lost) as error:
-            why = getattr(error, "what", f"{self.who} does not answer any more")
-            self.breaker.open(why)
-            self._down(self, why)
-            self._attention.set()
+            self._is_down(getattr(error, "what", f"{self.who} does not answer any more"))
         except PilotageError:
             pass
 
@@ -204,9 +244,17 @@ class Connection:
             await self._let_go()
 
     def _is_down(self, why: str) -> None:
-        logger.warning("%s", self._said_down(why))
         self.breaker.open(why)
+        self._say_down(why)
+
+    def _say_down(self, why: str) -> None:
+        """To whoever waits or asks; to the log once, however often it is tried in vain."""
+        if why != self._said:
+            logger.warning("%s", self._said_down(why))
+            self._said = why
         self._down(self, why)
+        self._doubt.wake()
+        self._attention.set()
 
     def _said_down(self, why: str) -> str:
         """With the name of the upstream once, which most reasons begin with."""
@@ -215,13 +263,17 @@ class Connection:
     async def _connect(self) -> None:
         try:
             async with asyncio.timeout(OPEN_SECONDS):
-                self._modern_only = False
+                self._modern_only, mark = False, self._doubt.mark
                 self._link, self.offer = await self._find_out()
                 await self._up(self)
         except TimeoutError:
             raise wire.Lost(f"{self.who} did not answer within {OPEN_SECONDS:g} s") from None
         self.breaker.close()
-        self._listening = asyncio.create_task(self._listen())
+        self._doubt.settle(mark)
+        if self._said:
+            logger.warning("%s is back", self.who)
+            self._said = ""
+        self.changes.begin(self._link)
 
     async def _find_out(self) -> tuple[Link, Offer]:
         """Which era it speaks: the newest is tried first, and a no is not taken for an outage."""
@@ -256,10 +308,14 @@ class Connection:
             return []
 
     async def listed(self, method: str, member: str) -> list[dict[str, Any]]:
-        """All items of a list of the server's."""
+        """All items of a list of the server's; over from the start where its session was lost."""
         if self._link is None:
             raise wire.Lost(f"{self.who} is not connected")
-        return await pages(self._link, method, member, self.upstream.tool_limit, self.who)
+        link, limit = self._link, self.upstream.tool_limit
+        try:
+            return await pages(link, method, member, limit, self.who)
+        except wire.Forgotten:
+            return await pages(link, method, member, limit, self.who)
 
     def _http(self) -> Http:
         headers = self._ways.secrets.headers(self.upstream.headers, self.upstream.origin)
@@ -279,95 +335,44 @@ class Connection:
             self._attention.clear()
             if self.breaker.why:
                 return
-            if self._stale:
-                self._stale = False
+            if self._doubt.stands:
                 await self._again()
                 continue
             try:
                 async with asyncio.timeout(self.upstream.refresh):
                     await self._attention.wait()
             except TimeoutError:
-                self._stale = True
+                await self._again()
             else:
                 await asyncio.sleep(SETTLE_SECONDS)  # changes come in flocks
 
     async def _again(self) -> None:
+        mark = self._doubt.mark
         try:
             async with asyncio.timeout(OPEN_SECONDS):
                 await self._up(self)
         except TimeoutError:
             raise wire.Lost(f"{self.who} did not list within {OPEN_SECONDS:g} s") from None
+        self._doubt.settle(mark)
         lists, self._lists = self._lists, set()
         for what in sorted(lists):
             self._told(self, News(what))
 
+    def _heard(self, news: News) -> None:
+        if news.uri:
+            self._told(self, news)
+        else:
+            self._lists.add(news.what)
+            self.doubts()
+
     async def _let_go(self) -> None:
-        for task in (self._listening, self._probing):
-            if task is not None:
-                task.cancel()
-                with contextlib.suppress(asyncio.CancelledError, Exception):
-                    await task
+        await self.changes.end()
+        if self._probing is not None:
+            self._probing.cancel()
+            with contextlib.suppress(asyncio.CancelledError, Exception):
+                await self._probing
         links = [self._link, *self._classic.values()]
-        self._link, self._classic, self._listening, self._probing = None, {}, None, None
+        self._link, self._classic, self._probing = None, {}, None
         for link in links:
             if link is not None:
                 await link.close()
-
-    # What a server tells by itself.
-
-    async def _listen(self) -> None:
-        """Keep a stream open for changes. A server that has none is read now and then."""
-        pause = RELISTEN_SECONDS
-        while self._link is not None:
-            began = asyncio.get_running_loop().time()
-            try:
-                await self._link.listen(self._wanted(), self._heard)
-            except (wire.RpcError, Refused) as error:
-                logger.info("%s announces no changes: %s", self.who, error.what)
-                return
-            except PilotageError as error:
-                if self._link.bound:
-                    self._is_down(error.what)
-                    self._attention.set()
-                    return
-                logger.info("%s: the stream of changes broke off: %s", self.who, error.what)
-            if asyncio.get_running_loop().time() - began > 10:
-                pause = RELISTEN_SECONDS
-            await asyncio.sleep(pause)
-            pause = min(pause * 2, 60.0)
-            self._stale = True  # what was announced meanwhile went unheard
-            self._attention.set()
-
-    def _wanted(self) -> Wanted:
-        offers = self.upstream.offers
-        uris = frozenset(self._uris)
-        return Wanted("tools" in offers, "prompts" in offers, "resources" in offers, uris)
-
-    def _heard(self, method: str, params: Mapping[str, Any]) -> None:
-        if method in _LISTS:
-            self._stale = True
-            self._lists.add(_LISTS[method])
-            self._attention.set()
-        elif method == "notifications/resources/updated":
-            uri = params.get("uri")
-            if isinstance(uri, str):
-                self._told(self, News("resource", uri))
-
-    def watch(self, uri: str) -> None:
-        """Somebody wants to hear of changes of a resource."""
-        self._uris[uri] = self._uris.get(uri, 0) + 1
-        if self._uris[uri] == 1:
-            self._relisten()
-
-    def unwatch(self, uri: str) -> None:
-        """One less does."""
-        left = self._uris.get(uri, 0) - 1
-        if left > 0:
-            self._uris[uri] = left
-        elif self._uris.pop(uri, None) is not None:
-            self._relisten()
-
-    def _relisten(self) -> None:
-        if self._listening is not None:
-            self._listening.cancel()
-            self._listening = asyncio.create_task(self._listen())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Awaitable, Mapping
 from typing import Any, Protocol
 
@@ -29,7 +30,11 @@ _ABILITIES = {
 class Asks(Protocol):
     """A connection: see connection.py."""
 
-    def ask(self, method: str, params: Mapping[str, Any], relay: Relay) -> Awaitable[bytes]: ...
+    def ask(
+        self, method: str, params: Mapping[str, Any], relay: Relay, made_of: bytes = b""
+    ) -> Awaitable[bytes]: ...
+
+    def answers_as(self, info: Mapping[str, Any]) -> None: ...
 
 
 class _Result(msgspec.Struct):
@@ -41,8 +46,16 @@ class _Result(msgspec.Struct):
     structuredContent: Any = msgspec.UNSET
     inputRequests: Any = None
     requestState: str | None = None
+    meta: msgspec.Raw | msgspec.UnsetType = msgspec.field(default=msgspec.UNSET, name="_meta")
 
 
+class _Introduced(msgspec.Struct):
+    """What of a result's `_meta` says who answers."""
+
+    info: dict[str, Any] | None = msgspec.field(default=None, name=wire.SERVER_KEY)
+
+
+_introduction = msgspec.json.Decoder(_Introduced).decode
 _decode = msgspec.json.Decoder(_Result).decode
 
 
@@ -58,10 +71,12 @@ def runner(connection: Asks, found: Found) -> Runner:
         relay = Relay(peer, report, _mirrored(found, call.arguments))
         for _ in range(ROUNDS):
             try:
-                raw = await connection.ask("tools/call", params, relay)
+                raw = await connection.ask("tools/call", params, relay, found.made_of)
             except wire.RpcError as error:
                 return passes(error)
             result = _read(call.tool, raw)
+            if result.meta is not msgspec.UNSET:
+                _introduced(connection, result.meta)
             if result.resultType != _ASKS or not puts(peer):
                 return _judged(call.tool, found, raw, result, peer)
             assert peer is not None
@@ -120,6 +135,13 @@ def _read(tool: str, raw: bytes) -> _Result:
         raise PilotageError(
             f"the server of {tool} answered with no result of a tool: {error}"
         ) from None
+
+
+def _introduced(connection: Asks, meta: msgspec.Raw) -> None:
+    with contextlib.suppress(msgspec.DecodeError, RecursionError):
+        info = _introduction(meta).info
+        if info:
+            connection.answers_as(info)
 
 
 def asks(result: Mapping[str, Any]) -> bool:

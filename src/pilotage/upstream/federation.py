@@ -20,8 +20,9 @@ from pilotage.tool.registry import Registry, State
 from pilotage.tool.tool import Tool
 from pilotage.upstream import federated
 from pilotage.upstream.binder import Slot
-from pilotage.upstream.catalogue import Taken, take_in
-from pilotage.upstream.connection import Connection, News, Ways
+from pilotage.upstream.catalogue import Taken, made_of, take_in
+from pilotage.upstream.changes import News
+from pilotage.upstream.connection import Connection, Ways
 from pilotage.upstream.egress import Egress
 from pilotage.upstream.place import Place
 from pilotage.upstream.server import Upstream, declared
@@ -168,6 +169,7 @@ class _Member:
         self.tried.set()
 
     async def _take_in(self, connection: Connection, listed: Sequence[Mapping[str, Any]]) -> None:
+        connection.offered = frozenset(map(made_of, listed))
         taken = take_in(
             connection.upstream,
             listed,
@@ -211,7 +213,9 @@ def _kept(new: Sequence[Tool], old: Sequence[Tool]) -> list[Tool]:
 
 
 def _same(new: Tool, old: Tool | None) -> Tool:
-    if old is not None and old.wire == new.wire and old.effect is new.effect:
+    if old is None or old.wire is None or new.wire is None:
+        return new
+    if made_of(old.wire) == made_of(new.wire) and old.effect is new.effect:
         return old if old.asks is new.asks else new
     return new
 

@@ -36,6 +36,10 @@ class Lost(Unavailable):
     """The transport failed: it cannot be reached, it broke off, or what came is no JSON-RPC."""
 
 
+class Forgotten(Lost):
+    """The server knows our session no more, and ran nothing. The next request opens another."""
+
+
 class TooMuch(PilotageError):
     """The server sent more than it may."""
 

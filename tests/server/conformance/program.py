@@ -20,7 +20,7 @@ from pilotage.server import serve
 from pilotage.tool.registry import Registry
 from pilotage.tool.roots import roots
 from pilotage.tool.tool import Call, Tool, tool
-from pilotage.upstream.connection import News
+from pilotage.upstream.changes import News
 from pilotage.upstream.federation import Federation
 
 
