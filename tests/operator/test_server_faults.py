@@ -97,7 +97,7 @@ def test_a_server_that_has_forgotten_everything_is_told_everything_again(rig: Ri
         until(lambda name=name: rig.house.registered(f"{rig.namespace}.{name}"), name)
 
 
-@pytest.mark.parametrize("how", ["fail", "garbage"])
+@pytest.mark.parametrize("how", ["fail", "garbage", "hang"])
 def test_a_server_that_fails_is_said_and_not_hammered(still: Rig, how: str) -> None:
     with faulty(how) as server:
         still.server = f"http://127.0.0.1:{server.server_port}"

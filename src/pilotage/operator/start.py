@@ -26,7 +26,7 @@ from pilotage.operator.mcptoolinstance import Addresses, Instances, Parts
 from pilotage.operator.registrar import SECRET_SECONDS, SWEEP_SECONDS, Member, Registrar
 from pilotage.operator.resources import GROUP, MANAGER, Resources
 from pilotage.operator.runtime.controller import Settings as Pace
-from pilotage.operator.runtime.host import Host
+from pilotage.operator.runtime.host import Host, end_process
 from pilotage.operator.runtime.informer import Change
 from pilotage.operator.runtime.options import Options
 from pilotage.operator.status import StatusWriter
@@ -78,10 +78,12 @@ async def serve(settings: Settings, options: Options, names: Names) -> None:
         component=MANAGER,
         lease=LEASE,
     )
+    host.lost = end_process  # nothing of us goes on beside the one who leads next
     async with ServerClient(settings) as client:
         cluster = names.cluster or await _own_name(host.client)
         fence = host.election.fence if host.election else lambda method: None
         server = ToolServer(client, fence)
+        host.endpoints.health["key"] = lambda: server.refused
         registrar = Registrar(server, host.client, cluster, names.domain, names.refresh)
         _add_tools(host, resources, registrar)
         _add_instances(host, resources, registrar, names)

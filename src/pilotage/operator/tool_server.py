@@ -6,6 +6,7 @@ it are not a thousand requests.
 
 from __future__ import annotations
 
+import asyncio
 import random
 import time
 from collections.abc import Callable, Mapping
@@ -28,6 +29,8 @@ from pilotage.domain.errors import (
 from pilotage.operator.definition import SECRETS, SecretRef, Wanted
 
 FIRST_SECONDS, LAST_SECONDS = 1.0, 30.0
+ANSWER_SECONDS = 15.0
+"""Registering, starting a run, approving: none of them waits for anything that takes longer."""
 _ANSWERS = (BadInput, Conflict, Denied, NotFound, Stale, TooLarge, Unauthenticated)
 """What the server says about a request. Everything else is about the server."""
 
@@ -69,6 +72,8 @@ class ToolServer:
         self._client, self._fence, self.back = client, fence, back
         self.why = ""
         """Why it is away; "" while it is there."""
+        self.refused = ""
+        """Why it does not take our key; "" while it does. Only a new start brings another key."""
         self._failures, self._until = 0, 0.0
 
     async def put(self, wanted: Wanted, owner: str) -> Standing:
@@ -131,16 +136,21 @@ class ToolServer:
         if self.why:
             self._until = time.monotonic() + LAST_SECONDS  # this one asks, the others wait
         try:
-            answer = await self._client.send(method, path, body, headers, **query)
-        except _ANSWERS:
+            async with asyncio.timeout(ANSWER_SECONDS):
+                answer = await self._client.send(method, path, body, headers, **query)
+        except _ANSWERS as said:
             self._there()
+            self.refused = said.what if isinstance(said, Unauthenticated) else ""
             raise
+        except TimeoutError:
+            raise self._away(f"no answer within {ANSWER_SECONDS:g} s") from None
         except Busy as busy:
             self._there()
             raise Away(busy.what, _spread(5.0)) from None
         except PilotageError as error:
             raise self._away(error.what) from None
         self._there()
+        self.refused = ""
         return answer
 
     def _there(self) -> None:
