@@ -61,14 +61,15 @@ def test_the_articles_pipeline_lints_and_plans_and_is_refused_in_run(shell: Shel
     (shell.folder / "d.yaml").write_text(appendix_d(), "utf-8")
     lint = shell.run("lint", "d.yaml")
     assert lint.returncode == 0
-    assert "d.yaml:31:11: warning: there is no tool 'k8s_deployer' here" in lint.stdout
+    assert "there is no tool 'integration_tester' here" in lint.stdout
+    assert "k8s_deployer" not in lint.stdout, "it is here, and takes what the article sends it"
     plan = shell.run("plan", "d.yaml")
     assert plan.returncode == 0
     assert "6. deploy-to-production" in plan.stdout
     run = shell.run("run", "d.yaml")
     assert run.returncode == 2
     assert "tools that are not here: " in run.stderr
-    assert "k8s_deployer" in run.stderr
+    assert "integration_tester" in run.stderr
     assert shell.run("runs", "list").stdout == ""
 
 

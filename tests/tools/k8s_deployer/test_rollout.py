@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import sys
+from pathlib import Path
 
 from cluster_desk import Desk
 from deployed_web import service, settings, web
@@ -161,3 +164,35 @@ async def test_stateful_and_daemon_sets_are_waited_for(node_desk: Desk) -> None:
     bad = await node_desk.call(DEPLOY, manifest_path=path, image_tag="none")
     assert "ErrImageNeverPull" in str(bad.error)
     assert bad.value["rolled_back"], bad
+
+
+PIPELINE = """
+name: release
+steps:
+  - name: deploy-to-production
+    tool: k8s_deployer
+    params: {cluster: test, namespace: NAMESPACE, manifest_path: manifest.yaml, image_tag: none}
+    on_failure: manual
+  - name: announce
+    tool: k8s_job
+    params: {image: "localhost/web:1", namespace: NAMESPACE}
+"""
+
+
+async def test_a_step_that_was_taken_back_waits_for_a_person(node_desk: Desk) -> None:
+    """`on_failure: manual` of the article's appendix D, at the terminal: exit 5."""
+    await first(node_desk)
+    text = PIPELINE.replace("NAMESPACE", node_desk.namespace)
+    (node_desk.folder / "release.yaml").write_text(text)
+    home = {"PILOTAGE_HOME": str(node_desk.app.settings.home)}
+    run = await asyncio.create_subprocess_exec(
+        str(Path(sys.executable).parent / "pilotage"), "run", "release.yaml",
+        env={**os.environ, **home}, cwd=node_desk.folder,
+        stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT,
+    )  # fmt: skip
+    said, _ = await run.communicate()
+    assert run.returncode == 5, said.decode()
+    assert b"rolled back: Deployment web does not come up" in said
+    assert b"ErrImageNeverPull" in said
+    assert image(node_desk) == "localhost/web:1"
+    assert node_desk.kubectl("get", "jobs", "-o", "name") == "", "what depends on it did not run"
