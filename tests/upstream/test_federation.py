@@ -64,6 +64,19 @@ async def test_a_result_is_passed_on_as_it_came(tmp_path: Path, spoken: str) -> 
     assert result.value["content"] == answer["content"]
 
 
+@pytest.mark.filterwarnings("error")
+@era
+async def test_a_large_argument_arrives_whole(tmp_path: Path, spoken: str) -> None:
+    text = "x" * (3 << 20)
+    async with (
+        serving(eras=(spoken,)) as server,
+        federated(tmp_path, up={"url": server.url}) as parts,
+    ):
+        assert (await parts.call("echo", text=text)).value == {"text": text}
+    sent = next(head for head, message in server.seen if message.get("method") == "tools/call")
+    assert int(sent["content-length"]) > len(text)
+
+
 @era
 async def test_nothing_of_the_caller_travels_on_but_what_may(tmp_path: Path, spoken: str) -> None:
     peer = Peer(

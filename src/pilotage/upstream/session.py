@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import io
 import os
 import socket
 import ssl
@@ -36,6 +37,7 @@ RESOLVE_SECONDS = 10.0
 RESOLVERS = 32
 """Threads of their own: names that take their time hold up nothing but names."""
 REDIRECTS = 3
+PIECE = 1 << 18
 _SAME_METHOD = (307, 308)
 _AS_READ = (301, 302, 303)
 
@@ -84,12 +86,12 @@ class Outgoing:
 
         sent: dict[str, object] = {**(headers or {})}
         trace.carry(sent)
-        given: dict[str, Any] = {"headers": sent, "data": data, **more}
+        given: dict[str, Any] = {"headers": sent, **more}
         if timeout is not None:
             given["timeout"] = timeout
         checked = self.egress.check_url(url)
         try:
-            answer = await self._follow(method, checked, given)
+            answer = await self._follow(method, checked, data, given)
             try:
                 yield answer
             finally:
@@ -100,8 +102,11 @@ class Outgoing:
             where = checked.origin()
             raise Unavailable(f"{where} did not answer in time", "try again later") from None
 
-    async def _follow(self, method: str, url: URL, given: dict[str, Any]) -> aiohttp.ClientResponse:
+    async def _follow(
+        self, method: str, url: URL, data: bytes | None, given: dict[str, Any]
+    ) -> aiohttp.ClientResponse:
         for _ in range(REDIRECTS + 1):
+            given["data"] = _body(data)  # anew: what is read in pieces has been read
             answer = await self.session.request(method, url, allow_redirects=False, **given)
             where = answer.headers.get("Location")
             reads = method in ("GET", "HEAD")
@@ -195,6 +200,11 @@ async def _system(host: str, port: int) -> list[str]:
 
     async with asyncio.timeout(RESOLVE_SECONDS):
         return await asyncio.get_running_loop().run_in_executor(_resolvers(), ask)
+
+
+def _body(data: bytes | None) -> bytes | io.BytesIO | None:
+    """A large body is sent in pieces: in one, it would hold up the event loop."""
+    return data if data is None or len(data) <= PIECE else io.BytesIO(data)
 
 
 def _unreachable(where: str, error: Exception) -> Unavailable:
