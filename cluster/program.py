@@ -41,6 +41,11 @@ class Program:
         """Of the running process; None when it is stopped."""
         return self._process.pid if self._process else None
 
+    @property
+    def ended(self) -> bool:
+        """Whether it runs no more, by itself or stopped."""
+        return self._process is None or self._process.poll() is not None
+
     def start(self) -> None:
         """Start it; what it says is added to its log."""
         if self._process is not None:

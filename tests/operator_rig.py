@@ -57,7 +57,7 @@ class House:
         (self.home / "config.yaml").write_text(yaml.safe_dump(dict(self.settings)))
         argv = [PILOTAGE, "serve", "--port", str(self.port)]
         self.program = Program(argv, self.home.with_suffix(".log"), self.environment)
-        self.keys = {role: self._key(role) for role in ("admin", "cluster")}
+        self.keys = {role: self.key(role, f"the-{role}") for role in ("admin", "cluster")}
 
     @property
     def url(self) -> str:
@@ -69,8 +69,8 @@ class House:
         more = {"PILOTAGE_HOME": str(self.home), "PILOTAGE_EGRESS_ALLOW": "127.0.0.1 10.0.0.0/8"}
         return {**kept, **more}
 
-    def _key(self, role: str) -> str:
-        argv = [PILOTAGE, "keys", "create", f"the-{role}", "--role", role]
+    def key(self, role: str, name: str) -> str:
+        argv = [PILOTAGE, "keys", "create", name, "--role", role]
         done = subprocess.run(argv, env=self.environment, capture_output=True, text=True)
         assert done.returncode == 0, done.stderr
         return done.stdout.strip()
