@@ -22,8 +22,10 @@ from pilotage.formats import json_report
 from pilotage.pipeline.spec import json_schema
 from pilotage.scan.scanner import Scanner
 from pilotage.tool.roots import roots
+from pilotage.tool.tool import Tool
 
 CUT = ("README.md", "CONTRIBUTING.md", *map(str, sorted(Path("docs/guides").glob("*.md"))))
+UNOFFERED = " Nobody can call it until it is registered (`pilotage tools put NAME --builtin NAME`)."
 NOTE = "<!-- Written by `make docs`; edit the code instead. -->\n"
 
 
@@ -87,18 +89,26 @@ def tools() -> str:
     """Each tool: what it does, its effect and its arguments."""
     with tempfile.TemporaryDirectory() as home:
         app = App(read(environment={"PILOTAGE_HOME": home, "HOME": home}), roots(home))
-        found = app.registry.tools()
+        found = {tool.name: (tool, "") for tool in app.registry.tools()}
+        found |= {name: (tool, UNOFFERED) for name, tool in app._unoffered.items()}
         app.close()
     text = [NOTE, "# Tools\n"]
-    for tool in found:
+    for _, (tool, more) in sorted(found.items()):
         required = tool.input_schema.get("required", [])
-        text.append(f"## {tool.name}\n\n{tool.description}\n\nEffect: {tool.effect}.\n")
+        text.append(f"## {tool.name}\n\n{tool.description}\n\n{_effect(tool)}{more}\n")
         text.extend(
             f"- `{name}`{' (required)' if name in required else ''}"
             for name in tool.input_schema.get("properties", {})
         )
         text.append("")
     return "\n".join(text)
+
+
+def _effect(tool: Tool) -> str:
+    if tool.actions is None:
+        return f"Effect: {tool.effect}."
+    each = ", ".join(f"{value} {effect}" for value, effect in tool.actions.effects.items())
+    return f"Effect by `{tool.actions.argument}`: {each}; any other {tool.effect}."
 
 
 def cut(page: str) -> str:

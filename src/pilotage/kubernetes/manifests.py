@@ -106,6 +106,9 @@ def _checked(given: Any, where: str) -> Object:
     if not isinstance(given, dict):
         raise BadInput(f"{where} is no object", "apiVersion, kind, metadata, ...")
     meta = given.get("metadata")
+    notes = meta.get("annotations") if isinstance(meta, dict) else None
+    if notes is not None and not isinstance(notes, dict):
+        raise BadInput(f"{where}: metadata.annotations is no mapping")
     for what in ("apiVersion", "kind"):
         if not isinstance(given.get(what), str) or not given[what]:
             raise BadInput(f"{where} has no {what}")
@@ -161,7 +164,8 @@ def containers(object: Object) -> Iterator[dict[str, Any]]:
     """Those that begin a pod, then the others."""
     spec = pod_spec(object)
     for part in ("initContainers", "containers"):
-        for one in spec.get(part) or ():
+        given = spec.get(part)
+        for one in given if isinstance(given, list) else ():
             if isinstance(one, dict) and isinstance(one.get("image"), str):
                 yield one
 

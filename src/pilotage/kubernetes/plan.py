@@ -13,7 +13,7 @@ import msgspec
 from pilotage.domain.errors import BadInput, Denied, PilotageError
 from pilotage.domain.text import counted
 from pilotage.kubernetes.clusters import Place
-from pilotage.kubernetes.difference import difference, plain
+from pilotage.kubernetes.difference import OURS, difference, plain
 from pilotage.kubernetes.errors import ApiError, Conflict, NotFound
 from pilotage.kubernetes.kind import Kind, Object
 from pilotage.kubernetes.manifests import containers
@@ -108,6 +108,8 @@ async def _placed(place: Place, object: Object, namespace: str) -> tuple[Kind, O
     if kind.resource == "secrets":
         what = f"the manifest holds the {label}: Secrets are not written by tools"
         raise Denied(what, "kubectl create secret, or a secret store")
+    if ours := [key for key in meta.get("annotations") or () if key.startswith(OURS)]:
+        raise BadInput(f"the {label} has the annotation {ours[0]}", f"{OURS} is for Pilotage alone")
     where = None
     if kind.namespaced:
         where = str(meta.get("namespace") or namespace or place.client.cluster.namespace)
@@ -130,8 +132,26 @@ async def _asked(place: Place, kind: Kind, wanted: Object, *, take_over: bool) -
     if noted is None:
         before = None if live is None else restorable(live, wanted)
         return Item(kind, wanted, before, after, revision=revision(live or {}))
-    before = msgspec.json.decode(noted) if noted else None
+    before = _read(noted, wanted, f"{kind.kind} {meta['name']}")
     return Item(kind, wanted, before, after, begun=True, revision=revision(live or {}))
+
+
+def _read(noted: str, wanted: Object, label: str) -> Object | None:
+    """What a note says of the object that it stands at; others may have written it."""
+    if not noted:
+        return None
+    try:
+        found = msgspec.json.decode(noted, type=dict[str, Any])
+        there = {key: found[key] for key in ("apiVersion", "kind")}
+        there |= {key: found["metadata"].get(key) for key in ("name", "namespace")}
+    except (msgspec.DecodeError, KeyError, AttributeError, TypeError):
+        there = {}
+    meta = wanted["metadata"]
+    own = {"apiVersion": wanted["apiVersion"], "kind": wanted["kind"], "name": meta["name"]}
+    if there != {**own, "namespace": meta.get("namespace")}:
+        what = f"the annotation {BEFORE} of the {label} says nothing about it"
+        raise BadInput(what, "who wrote it? remove it, and deploy again")
+    return found
 
 
 def revision(live: Object) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -215,3 +216,22 @@ async def test_a_deployment_that_is_not_ours_and_named_as_a_canary_is_in_the_way
     assert "there is a Deployment web-canary" in said
     assert "none of ours" in said
     assert desk.get("configmap", "settings") is None, "nothing was touched"
+
+
+@pytest.mark.parametrize("forged", ["other", "nonsense"])
+async def test_a_way_back_that_somebody_forged_is_not_gone(desk: Desk, forged: str) -> None:
+    """Else who may write one object could have us write another, out of all bounds."""
+    other = settings(a="forged")
+    other["metadata"] |= {"name": "other", "namespace": "kube-system"}
+    note = json.dumps(other) if forged == "other" else "{"
+    desk.kubectl("create", "configmap", "settings")
+    desk.kubectl("annotate", "configmap", "settings", f"pilotage/before={note}")
+    said = await refused(desk, DEPLOY, manifest_path=desk.write(settings(a="1")))
+    assert "the annotation pilotage/before of the ConfigMap settings says nothing about it" in said
+
+
+async def test_a_manifest_cannot_speak_for_us(desk: Desk) -> None:
+    mine = settings(a="1")
+    mine["metadata"]["annotations"] = {"pilotage/before": ""}
+    said = await refused(desk, DEPLOY, manifest_path=desk.write(mine))
+    assert "pilotage/ is for Pilotage alone" in said
