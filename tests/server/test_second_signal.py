@@ -10,7 +10,7 @@ from typing import Any
 import aiohttp
 
 from server.test_attempts import CALL, ask, make_key, program
-from server.test_drain import audited, rpc
+from server.test_drain import audited, rpc, until_running
 from server.test_shares import HANDSHAKE
 from waiting import LONG
 
@@ -59,6 +59,8 @@ async def test_the_second_signal_ends_a_server_with_open_streams_at_once(tmp_pat
     with program(tmp_path, GRACE="3600") as (process, url):
         async with aiohttp.ClientSession() as session:
             opened = await streams(session, url, key, end)
+            plain = asyncio.create_task(ask(session, url + CALL + "stays", {"file": str(end)}, key))
+            await until_running(session, url, 3)
             assert [one.content_type for one in opened] == ["text/event-stream"] * 4
 
             async def refused() -> bool:
@@ -71,5 +73,7 @@ async def test_the_second_signal_ends_a_server_with_open_streams_at_once(tmp_pat
             process.send_signal(signal.SIGTERM)
             assert await asyncio.to_thread(process.wait, LONG) == 0
             await asyncio.gather(*map(to_its_end, opened))
+            status, answer, _ = await plain
+            assert (status, answer["success"]) == (503, False)
     ended: Any = audited(tmp_path)
-    assert ended["stays", "cancelled"] == 2
+    assert ended["stays", "cancelled"] == 3

@@ -20,6 +20,7 @@ from pilotage.server.http import (
     BY,
     HEAD,
     MCP,
+    CutOff,
     Gone,
     Head,
     Receive,
@@ -28,6 +29,7 @@ from pilotage.server.http import (
     Send,
     Stopping,
     a_bug,
+    begun,
     read_body,
     read_head,
     replay,
@@ -38,6 +40,8 @@ from pilotage.server.protocol import Protocol
 
 logger = logging.getLogger(__name__)
 FORMS = (b"application/x-www-form-urlencoded", b"multipart/form-data", b"text/plain")
+_CUT_OFF = "this server was stopped before the request had ended"
+_MAY_HAVE_RUN = "a call may have done some of its work: see pilotage audit list"
 OPEN = frozenset(("/healthz", "/readyz", "/metrics", "/api/v2/openapi.json"))
 
 
@@ -71,6 +75,7 @@ class Front:
             await self._other(scope, receive, send)
             return
         path: str = scope["path"]
+        plain = send
         try:
             head = scope.get(HEAD) or read_head(scope)
             if self._logged or NAME in head:
@@ -81,6 +86,10 @@ class Front:
             await send_refusal(_named(scope, send), self._recorded(path, error, BY in scope))
         except Gone:
             pass
+        except asyncio.CancelledError:
+            if not self.stopping or begun(plain):
+                raise
+            await send_refusal(_named(scope, send), CutOff(_CUT_OFF, _MAY_HAVE_RUN))
         except Exception as error:
             send = _named(scope, send)
             logger.exception("%s %s", scope["method"], path)

@@ -68,6 +68,10 @@ class Stopping(Unavailable):
     """The server was told to stop: whoever comes now is to go elsewhere, on another connection."""
 
 
+class CutOff(Unavailable):
+    """The server ended while it ran. It does not say when to come back: it may have run."""
+
+
 class Detailed(PilotageError):
     """Says more than a sentence: `details` stand beside it in the answer."""
 
@@ -236,14 +240,19 @@ async def send_whole(send: Send, start: Message, content: bytes) -> None:
         await send({"type": "http.response.body", "body": content})
 
 
+def begun(send: Send) -> bool:
+    """Is the answer of the connection that `send` belongs to on its way already?"""
+    return bool(getattr(getattr(send, "__self__", None), "response_started", False))
+
+
 async def send_refusal(send: Send, error: PilotageError) -> None:
     """The status and the JSON of an error; 401 says how to authenticate, 429 and 503 when."""
     more: list[tuple[bytes, bytes]] = []
     if isinstance(error, Unauthenticated):
         more.append((b"www-authenticate", b'Bearer realm="pilotage", error="invalid_token"'))
-    if error.status in (429, 503):
+    if error.status in (429, 503) and not isinstance(error, CutOff):
         more.append((b"retry-after", b"%d" % retry_after(error)))
-    if isinstance(error, Stopping):
+    if isinstance(error, (Stopping, CutOff)):
         more.append((b"connection", b"close"))
     if error.status == 405:
         more.append((b"allow", b"POST"))
