@@ -241,7 +241,7 @@ async def test_a_question_of_a_server_of_2026_is_put_to_the_client_in_the_way_of
         return ASKS
 
     async def elicit(_: Any, params: Any) -> types.ElicitResult:
-        assert params.message == "who?"
+        assert params.message == "The upstream up asks: who?"
         return types.ElicitResult(action="accept", content={"name": "ada"})
 
     async with (

@@ -26,6 +26,7 @@ from waiting import until
 __all__ = ["site"]
 ASKING = str(Path(__file__).parents[1] / "upstream" / "asking_server.py")
 META = "io.pilotage/approval"
+FROM_UP = "The upstream up asks: "
 FORBID = """@id("no-echo") @why("echo is closed")
 forbid (principal, action, resource == Tool::"echo");
 """
@@ -41,7 +42,7 @@ async def test_the_client_is_asked_and_the_same_call_goes_on(site: Site) -> None
 
     async with connected(site.house, key, MODERN, elicitation_callback=elicit) as client:
         got = await client.call_tool("echo", {"text": "who? whom?"})
-    assert (words(got), heard) == ("ada and ada", ["who?", "whom?"])
+    assert (words(got), heard) == ("ada and ada", [FROM_UP + "who?", FROM_UP + "whom?"])
     assert site.runs == 1
     assert await site.outcomes() == ["succeeded"], "one call, over three requests"
 
@@ -111,7 +112,7 @@ async def program(home: Path, file: Path) -> AsyncIterator[House]:
 @era
 async def test_a_real_server_that_is_a_program_asks_by_the_sdk(tmp_path: Path, mode: str) -> None:
     async def elicit(_: Any, params: types.ElicitRequestParams) -> types.ElicitResult:
-        assert params.message == "What may it be at Bar?"
+        assert params.message == FROM_UP + "What may it be at Bar?"
         return types.ElicitResult(action="accept", content={"drink": "tea", "cups": 2})
 
     async def sample(_: Any, params: types.CreateMessageRequestParams) -> types.CreateMessageResult:
@@ -213,7 +214,7 @@ async def test_what_hides_in_a_question_is_taken_out(site: Site) -> None:
     async with site.client() as client:
         asked = await question(client, "who\u200b\u202eis?")
         (one,) = (asked.input_requests or {}).values()
-        assert one.model_dump()["params"]["message"] == "whois?"
+        assert one.model_dump()["params"]["message"].splitlines()[0] == FROM_UP + "whois?"
 
 
 async def test_progress_is_told_to_whoever_waits(site: Site) -> None:

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from pilotage.tool.canonical import DEPTH, canonical, digest, number
 
-# RFC 8785, appendix B: the bits of a double, and its text. Of three integers it writes zeros for the
-# digits that a double needs not ("295147905179352830000"), which another integer has.
+# RFC 8785, appendix B: the bits of a double, and its text. Of three integers it writes zeros for
+# the digits that a double needs not ("295147905179352830000"), which another integer has.
 DOUBLES = {
     "0000000000000000": "0",
     "8000000000000000": "0",

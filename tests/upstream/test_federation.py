@@ -256,7 +256,8 @@ async def test_a_question_in_mid_call_is_put_to_whose_call_it_is(tmp_path: Path)
         )
         for result, name, text in ((one, "one", "1"), (two, "two", "2")):
             answer = json.loads(result.value["content"][0]["text"])["content"]
-            assert answer == {"by": name, "method": "elicitation/create", "message": text}
+            assert (answer["by"], answer["method"]) == (name, "elicitation/create")
+            assert answer["message"] == f"The upstream up asks: {text}"
         hello = next(m for _, m in server.seen if m.get("method") == "initialize")
         assert hello["params"]["capabilities"] == {"elicitation": {}}
 
@@ -266,6 +267,11 @@ ASKS = {
     "inputRequests": {"who": {"method": "elicitation/create", "params": {"message": "who?"}}},
     "requestState": "sealed",
 }
+ASKED = {
+    "message": "The upstream up asks: who?",
+    "_meta": {"io.pilotage/upstream": "the upstream up"},
+}
+"""The params of its question, as the client gets them."""
 
 
 async def _asks_first(asked: Asked) -> Any:
@@ -283,7 +289,8 @@ async def test_an_answer_that_asks_is_passed_to_a_client_that_can_be_asked(tmp_p
     ):
         first = await parts.call("echo", Peer(modern=True, capabilities=can), text="x")
         assert first.outcome is Outcome.SKIPPED
-        assert json.loads((first.wire or b"")[9:]) == ASKS
+        question = {"who": {"method": "elicitation/create", "params": ASKED}}
+        assert json.loads((first.wire or b"")[9:]) == {**ASKS, "inputRequests": question}
         answers = {"who": {"action": "accept", "content": {"name": "ada"}}}
         again = Peer(modern=True, capabilities=can, answers=answers, state="sealed")
         assert (await parts.call("echo", again, text="x")).value["content"][0]["text"] == "ada"
@@ -311,7 +318,7 @@ async def test_an_answer_that_asks_becomes_a_question_for_a_client_of_the_handsh
     tmp_path: Path,
 ) -> None:
     async def ask(method: str, params: Any) -> Any:
-        assert (method, params) == ("elicitation/create", {"message": "who?"})
+        assert (method, params) == ("elicitation/create", ASKED)
         return {"action": "accept", "content": {"name": "ada"}}
 
     async with (

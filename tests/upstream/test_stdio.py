@@ -128,7 +128,7 @@ async def test_a_question_goes_to_the_only_caller_and_to_nobody_where_there_are_
     peer = Peer(modern=False, capabilities={"elicitation": {}}, ask=ask)
     async with federated(tmp_path / "h", up=up(tmp_path)) as parts:
         alone = json.loads(await text(parts, "ask", peer))
-        assert alone["content"] == {"said": "who?"}
+        assert alone["content"] == {"said": "The upstream up asks: who?"}
         other = asyncio.create_task(text(parts, "wait", peer))
         await asyncio.sleep(0)
         asked = asyncio.create_task(text(parts, "ask", peer))

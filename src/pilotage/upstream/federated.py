@@ -14,21 +14,27 @@ from pilotage.tool.tool import Runner
 from pilotage.upstream import wire
 from pilotage.upstream.catalogue import Found
 from pilotage.upstream.link import Relay
+from pilotage.upstream.questions import ASKS, ability, questions, remade
 
-_ASKS = "input_required"
 OURS = frozenset(("success", "outcome", "error", "hint"))
 """What an answer of ours says of itself; a structure with one of these stands under `result`."""
 ROUNDS = 10
 """How often a server may ask back within one call, where we put its questions to a client."""
-_ABILITIES = {
-    "elicitation/create": "elicitation",
-    "sampling/createMessage": "sampling",
-    "roots/list": "roots",
+_BLOCKS = {
+    "text": ("text",),
+    "image": ("data", "mimeType"),
+    "audio": ("data", "mimeType"),
+    "resource_link": ("uri", "name"),
+    "resource": (),
 }
+"""The blocks that content has, and the texts that each must have."""
 
 
 class Asks(Protocol):
     """A connection: see connection.py."""
+
+    @property
+    def who(self) -> str: ...
 
     def ask(
         self, method: str, params: Mapping[str, Any], relay: Relay, made_of: bytes = b""
@@ -68,7 +74,7 @@ def runner(connection: Asks, found: Found) -> Runner:
         params: dict[str, Any] = {"name": name, "arguments": call.arguments}
         if peer is not None:
             params |= answered(peer)
-        relay = Relay(peer, report, _mirrored(found, call.arguments))
+        relay = Relay(peer, report, _mirrored(found, call.arguments), who=connection.who)
         for _ in range(ROUNDS):
             try:
                 raw = await connection.ask("tools/call", params, relay, found.made_of)
@@ -77,10 +83,13 @@ def runner(connection: Asks, found: Found) -> Runner:
             result = _read(call.tool, raw)
             if result.meta is not msgspec.UNSET:
                 _introduced(connection, result.meta)
-            if result.resultType != _ASKS or not puts(peer):
-                return _judged(call.tool, found, raw, result, peer)
+            if result.resultType != ASKS:
+                return _judged(call.tool, found, raw, result)
+            if not puts(peer):
+                return _asks_back(call.tool, connection.who, raw, result, peer)
             assert peer is not None
-            params |= await put(peer, result.inputRequests, result.requestState)
+            asked = questions(connection.who, result.inputRequests)
+            params |= await put(peer, asked, result.requestState)
         return ToolResult(Outcome.FAILED, error=f"{call.tool} asked back {ROUNDS} times")
 
     return run
@@ -115,16 +124,18 @@ def puts(peer: Peer | None) -> bool:
     return peer is not None and not peer.modern and peer.ask is not None
 
 
-async def put(peer: Peer, requests: Any, state: str | None) -> dict[str, Any]:
+async def put(
+    peer: Peer, asked: Mapping[str, Mapping[str, Any]], state: str | None
+) -> dict[str, Any]:
     """Put the questions of an input-required result to a client of the handshake eras. What it
     refuses is raised."""
     assert peer.ask is not None
     answers = {}
-    for key, one in requests.items() if isinstance(requests, dict) else ():
-        method, params = one.get("method", ""), one.get("params") or {}
-        if _ABILITIES.get(method, method) not in wire.askable(peer.capabilities):
+    for key, one in asked.items():
+        method = one["method"]
+        if ability(method) not in wire.askable(peer.capabilities):
             raise PilotageError(f"it asks for {method[:60]}, which this client does not do")
-        answers[key] = await peer.ask(method, params)
+        answers[key] = await peer.ask(method, one["params"])
     return {"inputResponses": answers, **({"requestState": state} if state is not None else {})}
 
 
@@ -144,20 +155,13 @@ def _introduced(connection: Asks, meta: msgspec.Raw) -> None:
             connection.answers_as(info)
 
 
-def asks(result: Mapping[str, Any]) -> bool:
-    """Is this an answer that asks?"""
-    return result.get("resultType") == _ASKS
-
-
 def passes(error: wire.RpcError) -> ToolResult:
     """An error of the protocol, which a client of MCP gets as it is."""
     return ToolResult(Outcome.FAILED, error=error.message[:2000], wire=b'"error":' + error.raw)
 
 
-def _judged(tool: str, found: Found, raw: bytes, result: _Result, peer: Peer | None) -> ToolResult:
+def _judged(tool: str, found: Found, raw: bytes, result: _Result) -> ToolResult:
     passed = b'"result":' + (completed(raw) if result.resultType is msgspec.UNSET else raw)
-    if result.resultType == _ASKS:
-        return _asks_back(tool, result, passed, peer)
     if result.resultType not in (msgspec.UNSET, "complete"):
         why = f"{tool} answered with {str(result.resultType)[:40]!r}, which is not relayed"
         return ToolResult(Outcome.FAILED, error=why)
@@ -176,7 +180,7 @@ def completed(raw: bytes) -> bytes:
     return b'{"resultType":"complete"' + (b"" if rest.startswith(b"}") else b",") + rest
 
 
-def _asks_back(tool: str, result: _Result, passed: bytes, peer: Peer | None) -> ToolResult:
+def _asks_back(tool: str, who: str, raw: bytes, result: _Result, peer: Peer | None) -> ToolResult:
     """It has not run: it wants to know something first, from a client that can be asked."""
     if peer is None or not peer.modern:
         why = f"{tool} asks back, and whoever called cannot be asked"
@@ -185,11 +189,10 @@ def _asks_back(tool: str, result: _Result, passed: bytes, peer: Peer | None) -> 
         )
     if forged(result.requestState):
         return ToolResult(Outcome.FAILED, error=f"{tool} asks back in the name of the house")
-    requests = result.inputRequests if isinstance(result.inputRequests, dict) else {}
-    for one in requests.values():
-        method = one.get("method", "") if isinstance(one, dict) else ""
-        if _ABILITIES.get(method, method) not in wire.askable(peer.capabilities):
-            why = f"{tool} asks for {method[:60]}, which this client did not offer"
+    passed = b'"result":' + remade(who, raw)
+    for one in (result.inputRequests or {}).values():
+        if ability(one["method"]) not in wire.askable(peer.capabilities):
+            why = f"{tool} asks for {one['method'][:60]}, which this client did not offer"
             return ToolResult(Outcome.FAILED, error=why)
     return ToolResult(Outcome.SKIPPED, error=f"{tool} asks back before it runs", wire=passed)
 

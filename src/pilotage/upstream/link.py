@@ -13,6 +13,7 @@ import msgspec
 
 from pilotage.domain.call import Peer, Progress, Report, silent
 from pilotage.upstream import wire
+from pilotage.upstream.questions import ability, attributed
 
 logger = logging.getLogger(__name__)
 ASK_SECONDS = 600.0
@@ -20,11 +21,6 @@ ASK_SECONDS = 600.0
 
 Heard = Callable[[str, Mapping[str, Any]], None]
 """Takes a notification that belongs to no call: its method and its params."""
-_ASKED = {
-    "elicitation/create": "elicitation",
-    "sampling/createMessage": "sampling",
-    "roots/list": "roots",
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,12 +46,13 @@ class Wanted:
 @dataclass(frozen=True, slots=True)
 class Relay:
     """The ways back to whoever asked, while one request is under way. `pause` is open while the
-    client is asked."""
+    client is asked, in the name of `who`."""
 
     peer: Peer | None = None
     report: Report = silent
     headers: Mapping[str, str] = field(default_factory=dict)
     pause: Callable[[], AbstractAsyncContextManager[None]] = nullcontext
+    who: str = "an upstream"
 
     @property
     def can_be_asked(self) -> bool:
@@ -81,14 +78,17 @@ class Relay:
         """The response to a request of the server's in mid-call (handshake eras)."""
         if message.method == "ping":
             return _response(message.id, result={})
-        ability = _ASKED.get(message.method or "")
-        if ability is None or self.peer is None or self.peer.ask is None:
-            return _refusal(message.id, f"nobody here answers {message.method}")
-        if ability not in self.capabilities:
-            return _refusal(message.id, f"this client has no {ability}")
+        method = message.method or ""
+        needed = ability(method)
+        if needed not in wire.ASKABLE or self.peer is None or self.peer.ask is None:
+            return _refusal(message.id, f"nobody here answers {method}")
+        if needed not in self.capabilities:
+            return _refusal(message.id, f"this client has no {needed}")
         try:
             async with self.pause(), asyncio.timeout(ASK_SECONDS):
-                answer = await self.peer.ask(message.method or "", params_of(message))
+                answer = await self.peer.ask(
+                    method, attributed(self.who, method, params_of(message))
+                )
         except TimeoutError:
             return _refusal(message.id, "the client did not answer in time")
         except Exception as error:

@@ -16,9 +16,10 @@ from pilotage.tool.registry import Registry
 from pilotage.tool.tool import Tool
 from pilotage.upstream import wire
 from pilotage.upstream.connection import Connection
-from pilotage.upstream.federated import answered, asks, completed, forged, passes, put, puts
+from pilotage.upstream.federated import answered, completed, forged, passes, put, puts
 from pilotage.upstream.federation import Federation
 from pilotage.upstream.link import Relay
+from pilotage.upstream.questions import asks, questions, remade
 from pilotage.upstream.server import wrong_name
 
 ROUNDS = 10
@@ -138,16 +139,19 @@ def _runner(connection: Connection) -> Any:
             params |= answered(peer)
         for _ in range(ROUNDS):
             try:
-                raw = await connection.ask(method, params, Relay(peer, report))
+                raw = await connection.ask(method, params, Relay(peer, report, who=connection.who))
             except wire.RpcError as error:
                 return passes(error)
             value = wire.document(connection.who, raw)
             if asks(value) and puts(peer):
                 assert peer is not None
-                params |= await put(peer, value.get("inputRequests"), value.get("requestState"))
+                asked = questions(connection.who, value.get("inputRequests"))
+                params |= await put(peer, asked, value.get("requestState"))
                 continue
             if asks(value) and forged(str(value.get("requestState"))):
                 raise PilotageError(f"{connection.who} asks back in the name of the house")
+            if asks(value):
+                raw = remade(connection.who, raw)
             if "resultType" not in value:
                 raw = completed(raw)
             return ToolResult(Outcome.SUCCEEDED, wire=b'"result":' + raw)
