@@ -109,6 +109,40 @@ async def test_what_is_no_question_is_put_to_nobody(tmp_path: Path) -> None:
     assert "asks back, and not as MCP does" in told["content"][0]["text"]
 
 
+@era
+@spoken
+async def test_what_a_server_logs_and_how_far_it_is_hides_nothing(
+    tmp_path: Path, mode: str, eras: tuple[str, ...]
+) -> None:
+    async def answer(asked: Asked) -> Any:
+        log = {"level": "error", "logger": "x", "data": {"at": f"low{HIDDEN}"}}
+        token = asked.meta["progressToken"]
+        far = {"progressToken": token, "progress": 1, "message": f"far{HIDDEN}"}
+        for method, params in (("message", log), ("progress", far)):
+            told = {"jsonrpc": "2.0", "method": f"notifications/{method}", "params": params}
+            await asked.tell(told)
+        return said("ok")
+
+    logged, progress = [], []
+
+    async def hear_log(params: types.LoggingMessageNotificationParams) -> None:
+        logged.append(params.data)
+
+    async def hear(_: float, __: float | None, message: str | None) -> None:
+        progress.append(message)
+
+    async with (
+        serving(eras=eras, answer=answer) as server,
+        fronted(tmp_path / "h", server) as house,
+    ):
+        await ready(house)
+        key, meta = house.key("developer"), {"io.modelcontextprotocol/logLevel": "debug"}
+        async with connected(house, key, mode, logging_callback=hear_log) as client:
+            await client.session.call_tool("echo", {"text": "x"}, progress_callback=hear, meta=meta)
+            await until(lambda: bool(logged))
+    assert (logged, progress) == ([{"at": "low"}], ["far"])
+
+
 async def test_a_tool_that_is_unavailable_is_said_and_is_no_bug_in_the_log(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

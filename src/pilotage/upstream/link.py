@@ -12,6 +12,7 @@ from typing import Any, Protocol
 import msgspec
 
 from pilotage.domain.call import Peer, Progress, Report, silent
+from pilotage.tool import hidden
 from pilotage.upstream import wire
 from pilotage.upstream.questions import ability, attributed
 
@@ -70,7 +71,9 @@ class Relay:
                 tell_progress(self.report, params)
         elif message.method == "notifications/message":
             if self.peer is not None and self.peer.tell is not None:
-                self.peer.tell(message.method, params)
+                from pilotage.tool.results import bared  # here: nearly no server says any
+
+                self.peer.tell(message.method, bared(params))
         else:
             logger.debug("an upstream sent %s with an answer", message.method)
 
@@ -139,7 +142,7 @@ def tell_progress(report: Report, params: Mapping[str, Any]) -> None:
     if isinstance(done, (int, float)):
         report(
             Progress(
-                said if isinstance(said, str) else "",
+                hidden.clean(said)[0] if isinstance(said, str) else "",
                 done,
                 total if isinstance(total, (int, float)) else None,
             )
