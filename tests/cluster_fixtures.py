@@ -58,6 +58,14 @@ def node_cluster(cluster_meeting: Path) -> Iterator[Cluster]:
         yield cluster
 
 
+@pytest.fixture(scope="module")
+def own_node_cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+    """One with a node for the tests of one file alone, whose cluster-wide objects are theirs."""
+    _ours_only("its cluster-wide objects are not ours to replace")
+    with _joined(tmp_path_factory.mktemp("cluster"), node=True) as cluster:
+        yield cluster
+
+
 @pytest.fixture
 def node_namespace(node_cluster: Cluster) -> Iterator[str]:
     """A fresh namespace of `node_cluster`, deleted after the test."""
