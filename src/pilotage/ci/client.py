@@ -14,7 +14,7 @@ import msgspec
 
 from pilotage import __version__
 from pilotage.config import Settings
-from pilotage.domain.call import Progress, Report, silent
+from pilotage.domain.call import Kept, Progress, Report, silent
 from pilotage.domain.errors import (
     BadInput,
     Busy,
@@ -97,6 +97,9 @@ class Client:
             headers["Prefer"] = f"wait={patience:.0f}"
         path = f"/api/v2/tools/call/{quote(tool, safe='')}"
         async with self._request("POST", path, headers=headers, json=dict(arguments)) as answer:
+            kept = _kept(answer.headers)
+            if kept is not None:
+                report(Progress(kept.said))
             if answer.content_type != "text/event-stream":
                 return _ran(await self._object(answer))
             async for event, data in _events(answer.content):
@@ -226,6 +229,16 @@ def _tls(settings: Settings) -> ssl.SSLContext | bool:
     if settings.authority.exists():
         context.load_verify_locations(settings.authority)
     return context
+
+
+def _kept(headers: Mapping[str, str]) -> Kept | None:
+    """What says that an answer was there already (see server/http.py)."""
+    if headers.get("Idempotent-Replayed") == "true":
+        return Kept("replayed", 0.0)
+    if "Cache-Status" not in headers:
+        return None
+    age = headers.get("Age", "")
+    return Kept("cached", float(age) if age.isdecimal() else 0.0)
 
 
 def _ran(body: dict[str, Any]) -> dict[str, Any]:

@@ -41,6 +41,7 @@ def register(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     settings = config.read(file=arguments.settings)
+    terminal.say_local(settings, "audit")
     database = Database(settings.home / "pilotage.db")
     try:
         checkpoints = Checkpoints(settings.home / "audit")

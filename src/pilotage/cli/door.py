@@ -14,7 +14,7 @@ import msgspec
 
 from pilotage.app import App, local_principal
 from pilotage.config import Settings
-from pilotage.domain.call import Report, silent
+from pilotage.domain.call import Progress, Report, silent
 from pilotage.domain.errors import BadInput
 from pilotage.tool.answer import answer
 from pilotage.tool.roots import Roots
@@ -39,13 +39,17 @@ class Door:
         approval: str | None = None,
         patience: float = 0,
     ) -> dict[str, Any]:
-        """The answer of a tool (see tool/answer.py). A refusal is raised as a PilotageError; that a
-        person must approve only after `patience` seconds."""
+        """The answer of a tool (see tool/answer.py); that it was there already is reported. A
+        refusal is raised as a PilotageError; that a person must approve only after `patience`
+        seconds."""
         more = (report, idempotency_key, approval, patience)
         if self.client is not None:
             return await self.client.call(tool, arguments, *more)
         assert self.app is not None
-        return answer(await self.app.call(tool, arguments, local_principal(), "cli", *more))
+        result = await self.app.call(tool, arguments, local_principal(), "cli", *more)
+        if result.kept is not None:
+            report(Progress(result.kept.said))
+        return answer(result)
 
     async def tools(self, owner: str | None = None) -> list[dict[str, Any]]:
         """All tools, by name, or those of one owner: see ToolView."""

@@ -13,6 +13,7 @@ from pilotage import config
 from pilotage.app import local_principal
 from pilotage.audit.checkpoint import Checkpoints
 from pilotage.audit.log import AuditLog
+from pilotage.cli import terminal
 from pilotage.domain.errors import BadInput
 from pilotage.policy import policy
 from pilotage.store.database import Database
@@ -48,6 +49,7 @@ def register(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     settings = config.read(file=arguments.settings)
+    terminal.say_local(settings, "keys")
     database = Database(settings.home / "pilotage.db")
     try:
         audit = AuditLog(database, Checkpoints(settings.home / "audit"))

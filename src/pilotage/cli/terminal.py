@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, TextIO
 
+from pilotage.config import Settings
 from pilotage.domain.call import Progress, Report
 from pilotage.domain.text import visible
 
@@ -31,6 +32,14 @@ def rows(text: str) -> int:
     if not text.isdecimal() or int(text) < 1:
         raise ArgumentTypeError(f"{text!r} is no number from 1 up")
     return int(text)
+
+
+def say_local(settings: Settings, what: str) -> None:
+    """That a verb works on the state folder of here, where somebody may think of the server."""
+    server = settings.text("mcp.serverUrl")
+    if server:
+        said = f"note: the {what} of {settings.home}, and not of {server} (mcp.serverUrl)"
+        print(visible(said), file=sys.stderr)
 
 
 @contextmanager

@@ -104,6 +104,13 @@ class Kept(Struct, frozen=True):
     how: str
     seconds: float
 
+    @property
+    def said(self) -> str:
+        """What a person is told of it."""
+        if self.how == "replayed":
+            return "the answer of before, kept under this idempotency key: nothing ran again"
+        return f"an answer of {self.seconds:.0f} s ago, from the cache: nothing ran"
+
 
 class ToolResult(Struct, frozen=True):
     """How a call ended. `value` is a JSON object; `content` holds MCP content blocks, if any

@@ -10,7 +10,8 @@ class PilotageError(Exception):
     """`what` names the thing that is wrong, `hint` the mend.
 
     `status` is the HTTP status a door answers with when nothing has run yet;
-    `exit` is the exit code of the command line (2: the caller can mend it, 4: our bug).
+    `exit` is the exit code of the command line (2: the caller can mend it, 3: nothing can be said
+    now, the same again may do, 4: our bug).
     """
 
     status = 500
@@ -99,7 +100,7 @@ class Busy(PilotageError):
     """A bounded queue is full, or a limit is reached: try again in `retry_after` seconds."""
 
     status = 429
-    exit = 2
+    exit = 3
 
     def __init__(self, what: str, hint: str = "", retry_after: float = 1.0) -> None:
         super().__init__(what, hint)
