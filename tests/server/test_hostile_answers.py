@@ -9,6 +9,7 @@ from typing import Any
 
 import mcp_types as types
 import pytest
+from mcp import MCPError
 
 from server.conftest import House
 from server.test_federated import era, fronted
@@ -173,3 +174,58 @@ async def test_an_approval_for_a_large_number_is_none_for_its_neighbour(tmp_path
         assert (status, told["approval"]["id"] != id) == (403, True)
         assert (await asker.call("drop", n=9223372036854775808.0))[0] == 200
     await server.stop()
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        "canary",
+        None,
+        {},
+        ["canary"],
+        [{"type": "canary"}],
+        [{"type": "text", "text": 5, "x": "canary"}],
+        [{"type": "resource", "resource": {"uri": "x://canary"}}],
+    ],
+)
+@spoken
+async def test_what_is_no_content_is_an_invalid_result_in_every_era_and_stands_in_no_log(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, eras: tuple[str, ...], content: Any
+) -> None:
+    async def answer(_: Asked) -> Any:
+        return {"content": content, "resultType": "complete"}
+
+    said = []
+    with caplog.at_level(logging.DEBUG, "pilotage"):
+        async with (
+            serving(eras=eras, answer=answer) as server,
+            fronted(tmp_path / "h", server) as house,
+        ):
+            await ready(house)
+            for mode in (MODERN, "legacy"):
+                async with connected(house, house.key("developer"), mode) as client:
+                    got = await client.call_tool("echo", {"text": "x"})
+                    said.append((got.is_error, got.content[0].model_dump()["text"]))
+            _, told = await Person(house, "developer").call("echo", text="x")
+            said.append((not told["success"], told["error"]))
+            await house.app.audit.settled()
+            assert {one.outcome for one in house.app.audit.calls(limit=9)} == {"failed"}
+    for failed, words in said:
+        assert failed
+        assert words.startswith("echo answered with an invalid result: its content ")
+    assert "canary" not in str(said) + caplog.text
+    assert not [one for one in caplog.records if one.exc_info]
+
+
+async def test_a_structure_that_the_handshake_eras_do_not_know_is_said_plainly(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def answer(_: Asked) -> Any:
+        return said("x", structuredContent=["canary"])
+
+    async with serving(answer=answer) as server, fronted(tmp_path / "h", server) as house:
+        await ready(house)
+        async with connected(house, house.key("developer"), "legacy") as client:
+            with pytest.raises(MCPError, match="invalid result of tools/call"):
+                await client.call_tool("echo", {"text": "x"})
+    assert "canary" not in caplog.text

@@ -12,6 +12,7 @@ import msgspec
 from mcp import MCPError
 from mcp.server.connection import Connection
 from mcp.server.context import CallNext, HandlerResult, ServerRequestContext
+from mcp_types import methods
 from mcp_types.version import MODERN_PROTOCOL_VERSIONS
 
 from pilotage.domain import trace
@@ -166,10 +167,20 @@ def passed(context: Context, member: bytes) -> Any:
             data=error.get("data"),
         )
     result = answer["result"]
-    if not is_modern(context):
-        return {key: value for key, value in result.items() if key != "resultType"}
-    setattr(context, _PASSED, result)
+    setattr(context, _PASSED, result if is_modern(context) else _of_era(context, result))
     return _STAND_INS[context.method]
+
+
+def _of_era(context: Context, result: Mapping[str, Any]) -> dict[str, Any]:
+    """A result as a client of the handshake eras knows it. The SDK would do the same, but log what
+    is in one that is none."""
+    said = {key: value for key, value in result.items() if key != "resultType"}
+    method = context.method
+    try:
+        return methods.serialize_server_result(method, context.protocol_version, said)
+    except ValueError:
+        what = f"the server behind this answered with an invalid result of {method}"
+        raise MCPError(code=types.INTERNAL_ERROR, message=what) from None
 
 
 async def hand_on(ctx: Context, call_next: CallNext) -> HandlerResult:

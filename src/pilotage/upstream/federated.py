@@ -27,7 +27,7 @@ _BLOCKS = {
     "resource_link": ("uri", "name"),
     "resource": (),
 }
-"""The blocks that content has, and the texts that each must have."""
+"""The blocks of content, and the texts that each must have."""
 
 
 class Asks(Protocol):
@@ -48,7 +48,7 @@ class _Result(msgspec.Struct):
 
     isError: bool = False
     resultType: str | msgspec.UnsetType = msgspec.UNSET
-    content: Any = ()
+    content: Any = None
     structuredContent: Any = msgspec.UNSET
     inputRequests: Any = None
     requestState: str | None = None
@@ -165,6 +165,10 @@ def _judged(tool: str, found: Found, raw: bytes, result: _Result) -> ToolResult:
     if result.resultType not in (msgspec.UNSET, "complete"):
         why = f"{tool} answered with {str(result.resultType)[:40]!r}, which is not relayed"
         return ToolResult(Outcome.FAILED, error=why)
+    malformed = _malformed(result.content)
+    if malformed:
+        why = f"{tool} answered with an invalid result: {malformed}"
+        return ToolResult(Outcome.FAILED, error=why, hint="tell who runs that server")
     value = _value(result)
     if result.isError:
         return ToolResult(Outcome.FAILED, value, error=_said(result), wire=passed)
@@ -197,27 +201,42 @@ def _asks_back(tool: str, who: str, raw: bytes, result: _Result, peer: Peer | No
     return ToolResult(Outcome.SKIPPED, error=f"{tool} asks back before it runs", wire=passed)
 
 
+def _malformed(content: Any) -> str:
+    """Why this is no content as clients of every era know it, "" if it is."""
+    if not isinstance(content, list):
+        return "its content is no list"
+    for block in content:
+        kind = block.get("type") if isinstance(block, dict) else None
+        texts = _BLOCKS.get(kind) if isinstance(kind, str) else None
+        if texts is None or not all(isinstance(block.get(name), str) for name in texts):
+            return "its content holds something that is no block"
+        if kind == "resource" and not _is_resource(block.get("resource")):
+            return "its content holds a resource that is none"
+    return ""
+
+
+def _is_resource(one: Any) -> bool:
+    if not isinstance(one, dict) or not isinstance(one.get("uri"), str):
+        return False
+    return isinstance(one.get("text", one.get("blob")), str)
+
+
 def _value(result: _Result) -> dict[str, Any]:
     """The result as one JSON object, for whoever does not speak MCP."""
-    structured = result.structuredContent
-    content = result.content if isinstance(result.content, list) else []
+    structured, content = result.structuredContent, result.content
     value: dict[str, Any] = {}
     if isinstance(structured, dict) and not OURS & structured.keys():
         value = dict(structured)
     elif structured is not msgspec.UNSET:
         value = {"result": structured}
-    plain = all(isinstance(block, dict) and block.get("type") == "text" for block in content)
+    plain = all(block["type"] == "text" for block in content)
     if not value or not plain:
         value.setdefault("content", content)
     return value
 
 
 def _said(result: _Result) -> str:
-    texts = [
-        str(block.get("text", ""))
-        for block in (result.content if isinstance(result.content, list) else [])
-        if isinstance(block, dict) and block.get("type") == "text"
-    ]
+    texts = [block["text"] for block in result.content if block["type"] == "text"]
     return "\n".join(texts)[:4000] or "it failed and did not say why"
 
 
