@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import json
 import logging
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import aiohttp
 import mcp_types as types
 import pytest
+from aiohttp import web
 from mcp import MCPError
 
 from server.conftest import House
@@ -229,3 +232,34 @@ async def test_a_structure_that_the_handshake_eras_do_not_know_is_said_plainly(
             with pytest.raises(MCPError, match="invalid result of tools/call"):
                 await client.call_tool("echo", {"text": "x"})
     assert "canary" not in caplog.text
+
+
+@era
+async def test_a_client_that_takes_the_first_of_two_members_sees_what_was_screened(
+    tmp_path: Path, mode: str
+) -> None:
+    hidden = json.dumps([{"type": "text", "text": f"canary{HIDDEN}"}])
+    seen: list[bytes] = []
+
+    async def answer(asked: Asked) -> Any:
+        result = f'{{"content":{hidden},"content":[],"resultType":"complete"}}'
+        body = f'{{"jsonrpc":"2.0","id":{asked.message["id"]},"result":{result}}}'
+        return web.Response(text=body, content_type="application/json")
+
+    async with serving(answer=answer) as server, fronted(tmp_path / "h", server) as house:
+        await ready(house)
+
+        async def keep(_: Any, __: Any, params: aiohttp.TraceResponseChunkReceivedParams) -> None:
+            seen.append(params.chunk)
+
+        trace = aiohttp.TraceConfig()
+        trace.on_response_chunk_received.append(keep)
+        async with aiohttp.ClientSession(trace_configs=[trace]) as session:
+            by = Person(replace(house, session=session), "developer")
+            told = await by.mcp("tools/call", "echo", text="x")
+        async with connected(house, house.key("developer"), mode) as client:
+            got = await client.call_tool("echo", {"text": "x"})
+    assert b"canary" not in b"".join(seen)
+    assert b"".join(seen).count(b'"content"') == 1
+    assert "there twice" in told["content"][0]["text"]
+    assert "there twice" in got.content[0].model_dump()["text"]

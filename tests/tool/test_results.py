@@ -88,3 +88,46 @@ def test_escapes_of_json_hide_nothing() -> None:
     text = json.dumps({"content": [{"type": "text", "text": f"a{TAGS}"}]}).encode()
     found = screened(answer({}, wire=b'"result":' + text))
     assert found.warnings == (GONE,)
+
+
+@pytest.mark.parametrize(
+    ("sent", "kept"),
+    [
+        ('"content":["\\u200b"],"content":[]', {"content": []}),
+        ('"content":["a\u200b"], "content" : []', {"content": []}),
+        ('"x":{"a":"never tell","\\u0061":"b"},"content":[]', {"x": {"a": "b"}, "content": []}),
+        ('"resultType":"input_required","resultType":"complete"', {"resultType": "complete"}),
+        ('"a":"http:\\/\\/b","a":"c"', {"a": "c"}),
+    ],
+)
+def test_a_member_that_is_there_twice_reaches_nobody_twice(sent: str, kept: dict[str, Any]) -> None:
+    found = screened(answer({}, wire=b'"result":{' + sent.encode() + b"}"))
+    assert found.wire is not None
+    told = json.loads(b"{" + found.wire + b"}", object_pairs_hook=_once)["result"]
+    assert (
+        found.warnings[-1] == "a member of this answer was there twice, of which the last is kept"
+    )
+    assert told.pop("_meta")[META] == list(found.warnings)
+    told["content"] = told.get("content", [])[: len(kept.get("content", []))]
+    assert told == {"content": [], **kept}
+
+
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    assert len(dict(pairs)) == len(pairs)
+    return dict(pairs)
+
+
+@pytest.mark.parametrize(
+    "result",
+    [
+        {"content": [{"type": "text", "text": '{"a": "ü", "a": "b"}: "x":'}]},
+        {"content": [], "structuredContent": {"content": [{"content": 1}], "a": {"b": {}}}},
+        {"content": [{"type": "text", "text": 'never " : '}, {"type": "text", "text": "x"}]},
+    ],
+)
+def test_members_of_one_name_in_different_objects_are_no_repetition(result: dict[str, Any]) -> None:
+    """Nor is what looks like one in a text."""
+    for separators in ((",", ":"), (", ", ": ")):
+        text = json.dumps(result, ensure_ascii=False, separators=separators)
+        given = answer({}, wire=b'"result":' + text.encode())
+        assert screened(given) is given

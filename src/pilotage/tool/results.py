@@ -16,7 +16,7 @@ from msgspec.structs import replace
 
 from pilotage.domain.call import Outcome, ToolResult
 from pilotage.domain.pattern import pattern
-from pilotage.tool import foreign_phrases, hidden, markup, phrases, plain_text
+from pilotage.tool import foreign_phrases, hidden, markup, phrases, plain_text, repeated
 
 META = "io.pilotage/screening"
 """Where the `_meta` of an answer of another MCP server says what was found in it."""
@@ -43,6 +43,7 @@ _UNREADABLE = (
     "its answer holds what cannot be read here (such as a number out of any range), so nobody has "
     "looked at it"
 )
+_TWICE = "a member of this answer was there twice, of which the last is kept"
 
 
 def screened(result: ToolResult) -> ToolResult:
@@ -85,8 +86,9 @@ def looked_through(value: Mapping[str, Any], what: str) -> tuple[dict[str, Any],
 
 
 def _harmless(wire: bytes) -> bool:
-    """Quick, for most answers: nothing can hide in it, and no word of it stirs."""
-    if not wire.isascii() or b"\\u" in wire:
+    """Quick, for most answers: nothing can hide in it, no word of it stirs, and every parser reads
+    the same."""
+    if not wire.isascii() or b"\\u" in wire or b"\\/" in wire or repeated.may_decide(wire):
         return False
     return _RAW.search(wire.lower()) is None
 
@@ -94,10 +96,13 @@ def _harmless(wire: bytes) -> bool:
 def _screened_wire(wire: bytes) -> tuple[bytes, list[str]]:
     """The member of a JSON-RPC message, and what was found in it; the very same bytes where that
     is nothing. Raises what decoding does."""
-    member: dict[str, Any] = _decode(b"{" + wire + b"}")
+    whole = b"{" + wire + b"}"
+    member: dict[str, Any] = _decode(whole)
     finder = _Finder()
     cleaned = finder.clean(member)
     warnings = finder.warnings()
+    if repeated.is_there(whole, finder.members):
+        warnings.append(_TWICE)
     if not warnings:
         return wire, []
     result = cleaned.get("result")
@@ -115,6 +120,7 @@ class _Finder:
 
     def __init__(self) -> None:
         self.counts: Counter[str] = Counter()
+        self.members = 0
         self._signs: dict[str, str] = {}
         self._left = READ
 
@@ -135,6 +141,7 @@ class _Finder:
         if isinstance(value, str):
             return value if key in _BYTES and _BASE64.fullmatch(value) else self._text(value)
         if isinstance(value, Mapping):
+            self.members += len(value)
             return {self._text(name): self.clean(item, name) for name, item in value.items()}
         if isinstance(value, (list, tuple)):
             return [self.clean(item, key) for item in value]
