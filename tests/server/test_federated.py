@@ -315,59 +315,6 @@ async def test_a_rug_pull_is_shown_to_nobody_and_called_by_nobody(
         assert not [m for _, m in server.seen[before:] if m.get("method") == "tools/call"]
 
 
-async def test_a_resource_that_is_watched_is_watched_at_the_server(tmp_path: Path) -> None:
-    async def resources(_: Asked) -> Any:
-        return {"resources": [{"uri": "x://a", "name": "a"}, {"uri": "pilotage://a", "name": "b"}]}
-
-    async def discover(_: Asked) -> Any:
-        can = {"tools": {}, "resources": {"subscribe": True}}
-        return {"supportedVersions": [MODERN], "capabilities": can}
-
-    extra = {"resources/list": resources, "server/discover": discover}
-    offers = ["tools", "resources"]
-    async with (
-        serving(extra=extra) as server,
-        fronted(tmp_path / "h", server, offers=offers) as house,
-        connected(house, house.key("developer"), MODERN) as client,
-    ):
-        listed = [str(one.uri) for one in (await client.list_resources()).resources]
-        assert "x://a" in listed
-        assert "pilotage://a" not in listed, "our own names are nobody else's"
-
-        def wanted() -> bool:
-            _, message = [one for one in server.seen if one[1]["method"].endswith("/listen")][-1]
-            return bool(server.streams) and message["params"]["notifications"].get(
-                "resourceSubscriptions"
-            ) == ["x://a"]
-
-        async with client.listen(resource_subscriptions=["x://a"]) as changes:
-            await until(wanted)
-            await server.announce("notifications/resources/updated", uri="x://a")
-            async with asyncio.timeout(LONG):
-                async for change in changes:
-                    assert type(change).__name__ == "ResourceUpdated"
-                    break
-
-
-async def test_a_key_for_some_tools_reads_no_resource(tmp_path: Path) -> None:
-    async def resources(_: Asked) -> Any:
-        return {"resources": [{"uri": "x://a", "name": "a"}]}
-
-    async def discover(_: Asked) -> Any:
-        return {"supportedVersions": [MODERN], "capabilities": {"tools": {}, "resources": {}}}
-
-    extra = {"resources/list": resources, "server/discover": discover}
-    async with (
-        serving(extra=extra) as server,
-        fronted(tmp_path / "h", server, offers=["tools", "resources"]) as house,
-        connected(house, house.key("developer", tools=("echo",)), MODERN) as client,
-    ):
-        assert "x://a" not in [str(one.uri) for one in (await client.list_resources()).resources]
-        with pytest.raises(MCPError):
-            await client.read_resource("x://a")
-        assert not [m for _, m in server.seen if m.get("method") == "resources/read"]
-
-
 async def test_administrators_see_how_upstreams_stand_and_what_was_refused(tmp_path: Path) -> None:
     async def get(house: House, role: str) -> tuple[int, Any]:
         headers = {"Authorization": f"Bearer {house.key(role)}"}

@@ -20,6 +20,12 @@ HIDDEN = "a\u200bb"
 Rows = list[dict[str, Any]]
 
 
+async def discover(_: Asked) -> Any:
+    """A server that has all there is."""
+    can: dict[str, Any] = {"tools": {}, "resources": {}, "prompts": {}}
+    return {"supportedVersions": [MODERN], "capabilities": can}
+
+
 async def test_a_short_answer_is_screened_like_a_long_one(tmp_path: Path) -> None:
     async with open_house(tmp_path / "home") as house, echoing() as echo:
         admin = house.key("admin")
@@ -44,10 +50,6 @@ async def test_resources_and_prompts_are_screened_like_answers(tmp_path: Path) -
 
     async def prompt(_: Asked) -> Any:
         return {"messages": [{"role": "user", "content": {"type": "text", "text": HIDDEN}}]}
-
-    async def discover(_: Asked) -> Any:
-        can: dict[str, Any] = {"tools": {}, "resources": {}, "prompts": {}}
-        return {"supportedVersions": [MODERN], "capabilities": can}
 
     extra = {
         "resources/list": resources,
@@ -91,10 +93,6 @@ async def test_what_is_no_prompt_and_no_resource_takes_no_list_with_it(
     async def templates(_: Asked) -> Any:
         good = {"uriTemplate": "x://t/{a}", "name": "a"}
         return {"resourceTemplates": [good, {"uriTemplate": "x://u/{a}", "name": []}]}
-
-    async def discover(_: Asked) -> Any:
-        can: dict[str, Any] = {"tools": {}, "resources": {}, "prompts": {}}
-        return {"supportedVersions": [MODERN], "capabilities": can}
 
     extra = {
         "prompts/list": prompts,
