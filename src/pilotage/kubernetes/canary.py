@@ -18,7 +18,7 @@ from pilotage.kubernetes.client import Client
 from pilotage.kubernetes.errors import NotFound
 from pilotage.kubernetes.kind import DEPLOYMENT, Object
 from pilotage.kubernetes.plan import MANAGER, Item
-from pilotage.kubernetes.release import Check, Checked, Release, Step, held, rolling
+from pilotage.kubernetes.release import Check, Checked, Release, Step, held, rolled
 from pilotage.kubernetes.rollout import ready, restarts
 from pilotage.kubernetes.waiting import LOOK_SECONDS
 
@@ -146,7 +146,7 @@ async def stepwise(
         said = "; ".join(f"{one.name}: {one.said}" for one in step.checks)
         release.tell(f"canary step {number} of {len(percents)}, {step.pods}: {said}")
         held(step.checks, f"the canary at {percent} %")
-    await rolling(release, () if birds else checks)
+    await rolled(release, () if birds else checks)
     for one in birds:
         await _remove(release.client, one)
         release.tell(f"Deployment {one.name}: removed, its version is everywhere")

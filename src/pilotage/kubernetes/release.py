@@ -90,20 +90,28 @@ class Release:
             await self.client.apply(item.kind, item.wanted, manager=MANAGER, force=self.take_over)
 
     async def undo(self, *, wait: bool) -> str:
-        """Back to what was there. What could not be put back, in words; "": everything is."""
+        """Back to what was there. In words, what could not be put back, or is not up again; "":
+        all is well. `rolled_back` says that all was put back."""
         left: list[str] = []
         self.tell("goes back to what was there before")
         for remove in self.extra:
             await _tried(remove(), "the canary", left)
         for item in reversed(self.applied):
             await _tried(self._restore(item), item.label, left)
-        if wait:
-            again = [one for one in self.applied if one.workload and one.before is not None]
-            patient = Rollouts(self.client, self.tell, min(self.seconds, BACK_SECONDS))
-            for item in again:
-                await _tried(patient.wait(item.kind, item.name, item.namespace), item.label, left)
         self.rolled_back = not left
-        return "; ".join(left)
+        words = [f"not everything could be put back: {'; '.join(left)}"] if left else []
+        if wait and (down := await self._down()):
+            words.append(f"what was there before is not up again: {down}")
+        return "; ".join(words)
+
+    async def _down(self) -> str:
+        """What of that which was put back does not come up."""
+        down: list[str] = []
+        patient = Rollouts(self.client, self.tell, min(self.seconds, BACK_SECONDS))
+        for item in self.applied:
+            if item.workload and item.before is not None:
+                await _tried(patient.wait(item.kind, item.name, item.namespace), item.label, down)
+        return "; ".join(down)
 
     async def _restore(self, item: Item) -> None:
         if item.before is not None:
@@ -143,9 +151,8 @@ async def released(release: Release, work: Callable[[Release], Awaitable[None]])
             await asyncio.shield(release.undo(wait=False))
         raise
     except PilotageError as error:
-        left = await release.undo(wait=True)
-        back = f"; not everything could be put back: {left}" if left else ""
-        return f"{error.what}{back}"
+        more = await release.undo(wait=True)
+        return f"{error.what}; {more}" if more else error.what
     except Exception:
         await release.undo(wait=False)
         raise
@@ -155,8 +162,16 @@ async def released(release: Release, work: Callable[[Release], Awaitable[None]])
 async def rolling(release: Release, checks: Sequence[Check]) -> None:
     """Each workload's own rolling update; what is asked of the new pods comes after it."""
     for item in release.items:
-        await release.apply(item)
+        if not item.workload:
+            await release.apply(item)
+    await rolled(release, checks)
+
+
+async def rolled(release: Release, checks: Sequence[Check]) -> None:
+    """The workloads alone."""
     workloads = [one for one in release.items if one.workload]
+    for item in workloads:
+        await release.apply(item)
     for item in workloads:
         await release.wait(item)
     if not checks:

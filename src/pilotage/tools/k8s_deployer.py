@@ -211,7 +211,7 @@ def _mark(call: ToolCall) -> str:
 def _tell_plan(here: Call, items: Sequence[Item]) -> None:
     for item in items:
         here.tell(
-            f"{item.label}: will be {item.change}" if item.diff else f"{item.label}: as it is"
+            f"{item.label}: will be {item.change}" if item.diff else f"{item.label}: unchanged"
         )
         for line in item.diff.splitlines()[2:60]:
             here.tell(visible(line))
@@ -240,5 +240,5 @@ def _result(place: Place, doing: Release, why: str) -> ToolResult:
         said = f"{counted(len(doing.items), 'object')} deployed, {changed} of them changed"
         return ToolResult(Outcome.SUCCEEDED, _answer(place, doing, said))
     back = "rolled back" if doing.rolled_back else "not deployed, and not all was rolled back"
-    value = _answer(place, doing, f"{back}: {why}")
+    value = _answer(place, doing, back)
     return ToolResult(Outcome.FAILED, {**value, "why": why}, error=f"{back}: {why}")
