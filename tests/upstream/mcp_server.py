@@ -179,6 +179,14 @@ class Server:
         for stream in self.streams:
             await stream.write(f"data: {told}\n\n".encode())
 
+    def cut(self) -> None:
+        """Cut off the streams of whoever listens, in the middle, as the end of a process does."""
+        for stream in self.streams:
+            request = stream._req
+            assert request is not None
+            assert request.transport is not None
+            request.transport.close()
+
     def hang_up(self) -> None:
         """End the streams of whoever listens."""
         ending, self.hung_up = self.hung_up, asyncio.Event()

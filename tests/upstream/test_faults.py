@@ -357,6 +357,16 @@ async def test_a_stream_that_ends_without_an_answer_is_told(tmp_path: Path) -> N
         assert "broke off" in await fails(parts)
 
 
+async def test_a_stream_that_is_cut_is_opened_anew_and_the_list_is_read(tmp_path: Path) -> None:
+    async with serving() as server, federated(tmp_path, up={"url": server.url}) as parts:
+        await until(lambda: bool(server.streams))
+        server.tools = [tool("echo"), tool("other")]
+        first = server.streams[0]
+        server.cut()
+        await until(lambda: "other" in parts.registry.all)
+        await until(lambda: bool(server.streams) and first not in server.streams)
+
+
 async def test_a_flood_of_announcements_reads_the_list_a_few_times(tmp_path: Path) -> None:
     async with serving() as server, federated(tmp_path, up={"url": server.url}) as parts:
         await until(lambda: bool(server.streams))

@@ -200,9 +200,14 @@ class Stream:
             raise Refused(self._http.who, status)
 
     async def __aiter__(self) -> AsyncIterator[wire.Message]:
-        async for event in events(self._answer, EVENT_LIMIT, None, self._http._too_much):
-            if event.data:
-                yield wire.message(self._http.who, event.data)
+        """Raises wire.Lost where it is cut, as a server that is killed cuts it."""
+        try:
+            async for event in events(self._answer, EVENT_LIMIT, None, self._http._too_much):
+                if event.data:
+                    yield wire.message(self._http.who, event.data)
+        except Exception as error:  # `_open` has the words for what goes wrong below
+            await self._opening.__aexit__(type(error), error, error.__traceback__)
+            raise
 
     async def close(self) -> None:
         await self._opening.__aexit__(None, None, None)
