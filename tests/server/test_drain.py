@@ -14,6 +14,8 @@ import aiohttp
 import pytest
 
 from pilotage.audit.verify import verify
+from pilotage.server.access import Access
+from pilotage.server.front import Front
 from server.fair_tools import make
 from server.test_attempts import CALL, ask, make_key, program, ran
 from waiting import LONG, until
@@ -143,6 +145,24 @@ async def test_streams_end_and_a_run_goes_on_under_the_next_server(tmp_path: Pat
     assert ran(mark) == 2, "the step that was cut off ran again: it is idempotent"
     numbers = [int(line[4:]) for line in text.splitlines() if line.startswith("id: ")]
     assert numbers == sorted(set(numbers))
+
+
+async def test_a_part_that_breaks_at_the_end_does_not_keep_the_server(tmp_path: Path) -> None:
+    async def breaks() -> None:
+        raise RuntimeError("at the end")
+
+    app = make(tmp_path)
+    app.leave = breaks  # type: ignore[method-assign]
+    front = Front(app, Access(app.keys, app.audit, ("localhost",)))
+    told: asyncio.Queue[Any] = asyncio.Queue()
+    asked: asyncio.Queue[Any] = asyncio.Queue()
+    asked.put_nowait({"type": "lifespan.startup"})
+    life = asyncio.create_task(front({"type": "lifespan"}, asked.get, told.put))
+    assert (await told.get())["type"] == "lifespan.startup.complete"
+    await asyncio.wait_for(front.drain(0), LONG)
+    with pytest.raises(RuntimeError, match="at the end"):
+        await life
+    app.close()
 
 
 async def until_running(session: aiohttp.ClientSession, url: str, calls: int) -> None:

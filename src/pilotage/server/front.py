@@ -140,14 +140,18 @@ class Front:
             await send({"type": "websocket.close", "code": 1002})
             return
         await receive()
-        async with self._protocol.running():
-            await self._runs.recover()
-            await send({"type": "lifespan.startup.complete"})
-            shutdown = asyncio.ensure_future(receive())
-            end = asyncio.ensure_future(self._end.wait())
-            await asyncio.wait({shutdown, end}, return_when=asyncio.FIRST_COMPLETED)
-        await self._leave()
-        self._ended.set()
+        try:
+            async with self._protocol.running():
+                await self._runs.recover()
+                await send({"type": "lifespan.startup.complete"})
+                shutdown = asyncio.ensure_future(receive())
+                end = asyncio.ensure_future(self._end.wait())
+                await asyncio.wait({shutdown, end}, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            try:
+                await self._leave()
+            finally:
+                self._ended.set()  # who drains waits for it, whatever broke
         end.cancel()
         await shutdown
         await send({"type": "lifespan.shutdown.complete"})
