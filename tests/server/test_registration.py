@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
+from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,10 @@ TICKET: dict[str, Any] = {
     "properties": {"id": {"type": "integer"}, "state": {"type": "string"}},
     "required": ["id"],
 }
+MAKERS = """
+maker: {effects: [read, write], manage: ["tools:read", "tools:write"]}
+helper: {effects: [read], manage: ["tools:read", "tools:write", "tools:own:key:owner"]}
+"""
 Answer = tuple[int, dict[str, Any], str]
 
 
@@ -224,6 +229,7 @@ async def test_a_disabled_tool_is_neither_called_nor_shown(house: House) -> None
         await put(house, "ticket", admin, ticket(echo.url))
         status, said, disabled = await ask(house, "POST", f"{TOOLS_AT}/ticket/disable", admin)
         assert (status, said["state"], said["enabled"]) == (200, "disabled", False)
+        assert said["why"] == f"it was disabled by {said['disabled_by']}"
         assert (await call(house, "ticket", caller, id=1))[0] == 403
         assert (await ask(house, "GET", f"{TOOLS_AT}/ticket", caller))[0] == 403
         _, listed, _ = await ask(house, "GET", TOOLS_AT, caller)
@@ -242,6 +248,42 @@ async def test_a_disabled_tool_is_neither_called_nor_shown(house: House) -> None
         "tool.enabled",
         "tool.disabled",
     ]
+
+
+async def test_what_an_administrator_has_disabled_its_owner_does_not_enable_again(
+    tmp_path: Path,
+) -> None:
+    home = tmp_path / "home"
+    home.mkdir()
+    shipped = files("pilotage.policy").joinpath("roles.yaml").read_text("utf-8")
+    (home / "roles.yaml").write_text(f"{shipped}{MAKERS}", "utf-8")
+    on, off = f"{TOOLS_AT}/ticket/enable", f"{TOOLS_AT}/ticket/disable"
+    async with open_house(home) as house, echoing() as echo:
+        owner, helper = house.key("maker", name="owner"), house.key("helper", name="helper")
+        admin, other = house.key("admin", name="boss"), house.key("admin")
+        assert (await put(house, "ticket", owner, ticket(echo.url)))[0] == 201
+
+        async def at(path: str, key: str) -> int:
+            return (await ask(house, "POST", path, key))[0]
+
+        assert (await at(off, owner), await at(on, helper)) == (200, 200), "its own undo their own"
+        assert (await at(off, helper), await at(on, owner)) == (200, 403)
+        assert (await at(off, admin), await at(on, helper)) == (200, 403), "an approver counts more"
+        assert (await at(on, admin), await at(off, owner), await at(off, admin)) == (200, 200, 200)
+        _, told, _ = await ask(house, "GET", f"{TOOLS_AT}/ticket", owner)
+        assert told["disabled_by"] == "key:boss"
+        status, said, _ = await ask(house, "POST", on, owner)
+        assert (status, said["hint"]) == (403, "ask them, or who has tools:approve")
+        assert "was disabled by key:boss" in said["error"]
+        assert (await at(off, owner), await at(on, owner)) == (200, 403), "off once more is no way"
+        assert (await put(house, "ticket", owner, ticket(echo.url, summary="New")))[0] == 200
+        assert await at(on, owner) == 403
+    async with open_house(home) as house:
+        _, told, _ = await ask(house, "GET", f"{TOOLS_AT}/ticket", owner)
+        assert (told["enabled"], told["disabled_by"]) == (False, "key:boss")
+        assert (await ask(house, "POST", on, owner))[0] == 403
+        status, told, _ = await ask(house, "POST", on, other)
+        assert (status, told["enabled"], told["disabled_by"]) == (200, True, None)
 
 
 async def test_what_is_registered_survives_a_restart_with_its_id(tmp_path: Path) -> None:

@@ -29,6 +29,7 @@ class Registration:
 
     `tool_id` is a ULID that stays while the registration does; `by` is the principal who made it;
     `kind` says which binder makes tools of `definition`, a JSON object without secrets.
+    `disabled_by` is the principal who disabled it, "" while it is enabled.
     """
 
     tool_id: str
@@ -40,6 +41,12 @@ class Registration:
     enabled: bool
     created: int
     changed: int
+    disabled_by: str = ""
+
+    @property
+    def disabled_by_its_own(self) -> bool:
+        """By who registered it, or a principal of the owner's name."""
+        return self.disabled_by in ("", self.by, self.holder)
 
     @property
     def etag(self) -> str:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import binascii
+import contextlib
 import logging
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -97,7 +98,8 @@ class Registrar:
         if suspended and standing.state != "disabled":
             return await self.server.enable(wanted.name, owner, on=False)
         if not suspended and standing.state == "disabled" and _was_suspended(object):
-            return await self.server.enable(wanted.name, owner, on=True)
+            with contextlib.suppress(Forbidden):  # an administrator has disabled it as well
+                return await self.server.enable(wanted.name, owner, on=True)
         return standing
 
     async def unregister(self, object: Object, name: str) -> None:

@@ -178,6 +178,9 @@ MIGRATIONS: tuple[str, ...] = (
         at INTEGER NOT NULL
     ) STRICT;
     """,
+    """
+    ALTER TABLE registration ADD COLUMN disabled_by TEXT NOT NULL DEFAULT '';
+    """,
 )
 
 

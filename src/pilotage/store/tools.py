@@ -13,7 +13,7 @@ from pilotage.domain.errors import Unavailable
 from pilotage.domain.registration import Registration
 from pilotage.store.database import Database
 
-_FIELDS = "id, name, owner, registrant, kind, definition, enabled, created, changed"
+_FIELDS = "id, name, owner, registrant, kind, definition, enabled, created, changed, disabled_by"
 
 
 def find(connection: sqlite3.Connection, name: str) -> Registration | None:
@@ -35,11 +35,13 @@ def put(connection: sqlite3.Connection, one: Registration) -> None:
         int(one.enabled),
         one.created,
         one.changed,
+        one.disabled_by,
     )
     connection.execute(
-        f"INSERT INTO registration ({_FIELDS}) VALUES (?,?,?,?,?,?,?,?,?) ON CONFLICT (id) DO "
+        f"INSERT INTO registration ({_FIELDS}) VALUES (?,?,?,?,?,?,?,?,?,?) ON CONFLICT (id) DO "
         "UPDATE SET owner=excluded.owner, registrant=excluded.registrant, kind=excluded.kind, "
-        "definition=excluded.definition, enabled=excluded.enabled, changed=excluded.changed",
+        "definition=excluded.definition, enabled=excluded.enabled, changed=excluded.changed, "
+        "disabled_by=excluded.disabled_by",
         values,
     )
 
@@ -91,7 +93,5 @@ def stamp(database: Database) -> tuple[int, int]:
 
 
 def _registration(row: Sequence[Any]) -> Registration:
-    tool_id, name, owner, by, kind, definition, enabled, created, changed = row
-    return Registration(
-        tool_id, name, owner, by, kind, json.loads(definition), bool(enabled), created, changed
-    )
+    *said, definition, enabled, created, changed, disabled_by = row
+    return Registration(*said, json.loads(definition), bool(enabled), created, changed, disabled_by)

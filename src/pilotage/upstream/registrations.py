@@ -20,7 +20,17 @@ from pilotage.tool.pin import Pins
 from pilotage.tool.registry import Registry, State
 from pilotage.upstream.binder import Binder
 from pilotage.upstream.place import Place
-from pilotage.upstream.wanted import Done, If, May, Wanted, check_owner, check_when, owned_by
+from pilotage.upstream.wanted import (
+    Done,
+    If,
+    May,
+    Wanted,
+    check_enabling,
+    check_owner,
+    check_when,
+    outranks,
+    owned_by,
+)
 
 TOLD_LIMIT = 8_192
 Step = Callable[[sqlite3.Connection], None]
@@ -209,13 +219,19 @@ class Registrations:
     async def enable(
         self, name: str, on: bool, by: Principal, owner: str = "", when: If | None = None
     ) -> Registration:
-        """Let it be called, or not; what is so already stays as it is."""
+        """Let it be called, or not; what is so already stays as it is. What somebody else than its
+        own has disabled, they enable again, or who has `tools:approve`."""
 
         def work(connection: sqlite3.Connection) -> Registration:
             one = self._found(connection, name, by, owner, when or If())
-            if one.enabled is on:
+            if on:
+                check_enabling(one, by, self._may)
+            elif not one.enabled and not outranks(by, one, self._may):
                 return one
-            new = replace(one, enabled=on, changed=rows.moment(connection))
+            new = replace(one, enabled=on, disabled_by="" if on else by.name)
+            if new == one:
+                return one
+            new = replace(new, changed=rows.moment(connection))
             rows.put(connection, new)
             self._tell("tool.enabled" if on else "tool.disabled", new, by)
             return new

@@ -20,8 +20,9 @@ class ToolView:
     """A tool, or a source of tools (`tools` names them). `may` is what the policy says to who asks:
     allow, ask or deny. `state` is ready, disabled, quarantined or unavailable, `why` in a sentence.
 
-    Of a registered one, `tool_id`, `etag`, `owner`, `kind` and `enabled` say more, `quarantined`
-    which of its tools wait for a person; `definition` is for those who may register tools.
+    Of a registered one, `tool_id`, `etag`, `owner`, `kind`, `enabled` and `disabled_by` (whom)
+    say more, `quarantined` which of its tools wait for a person; `definition` is for those who may
+    register tools.
     """
 
     name: str
@@ -39,6 +40,7 @@ class ToolView:
     source: str | None = None
     kind: str = "house"
     enabled: bool = True
+    disabled_by: str | None = None
     tool_id: str | None = None
     etag: str | None = None
     tools: tuple[str, ...] = ()
@@ -104,12 +106,15 @@ class Shown:
 
     def _registration(self, one: Registration, everything: bool) -> dict[str, Any]:
         state, why, tools = self._registrations.stands(one.name)
+        if state is State.DISABLED and one.disabled_by:
+            why = f"{why} by {one.disabled_by}"
         return {
             "state": state,
             "why": why,
             "owner": one.owner,
             "kind": one.kind,
             "enabled": one.enabled,
+            "disabled_by": one.disabled_by or None,
             "tool_id": one.tool_id,
             "etag": one.etag,
             "tools": tuple(tools),

@@ -61,6 +61,23 @@ def _must_own(owner: str, by: Principal, may: May) -> None:
         raise Denied(f"{by.name} may not act for {owner}", f"roles.yaml: manage tools:own:{owner}")
 
 
+def check_enabling(one: Registration, by: Principal, may: May) -> None:
+    """Raises Denied where somebody who is not its own has disabled it, and it is not them who asks,
+    nor who may approve tools."""
+    if not one.disabled_by_its_own and by.name != one.disabled_by and not may(by, "tools:approve"):
+        raise Denied(
+            f"{one.name} was disabled by {one.disabled_by}: {by.name} may not enable it again",
+            "ask them, or who has tools:approve",
+        )
+
+
+def outranks(by: Principal, one: Registration, may: May) -> bool:
+    """Does it count that `by` disables what is disabled already? Then it is theirs to enable."""
+    if by.name in (one.by, one.holder):
+        return False
+    return one.disabled_by_its_own or may(by, "tools:approve")
+
+
 def owned_by(owner: str, asked: str) -> bool:
     """Is it that owner, or below it (`cluster` has all of `cluster/uid/generation`)?"""
     return owner == asked or holder(owner) == asked or owner.startswith(asked + "/")
