@@ -83,7 +83,7 @@ def test_each_object_of_a_kustomize_base_is_taken_where_an_overlay_puts_it(
         "images": [{"name": "localhost/pilotage", "newName": "example.org/p", "newTag": "7"}],
     }
     (tmp_path / "kustomization.yaml").write_text(yaml.safe_dump(overlay))
-    argv = [control_plane.kubectl_program, "kustomize", str(tmp_path)]
+    argv = [str(control_plane.kubectl_program), "kustomize", str(tmp_path)]
     done = subprocess.run(argv, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     objects = list(yaml.safe_load_all(done.stdout))

@@ -30,7 +30,7 @@ def pods(objects: list[Object]) -> list[Object]:
 def test_the_chart_lints(helm_program: Path) -> None:
     for values in manifests.SETS:
         file = f"--values={manifests.VALUES / values}.yaml"
-        argv = [helm_program, "lint", "--strict", manifests.CHART, file]
+        argv = [str(helm_program), "lint", "--strict", str(manifests.CHART), file]
         done = subprocess.run(argv, capture_output=True, text=True)
         assert done.returncode == 0, done.stdout
         assert "0 chart(s) failed" in done.stdout
@@ -41,6 +41,18 @@ def test_the_golden_files_and_the_kustomize_bases_are_what_the_chart_renders(
     helm_program: Path,
 ) -> None:
     assert manifests.stale() == [], "look at the difference, then: checks/manifests.py"
+
+
+def test_a_packaged_chart_has_in_it_what_the_folder_has_by_links(
+    helm_program: Path, tmp_path: Path
+) -> None:
+    argv = [str(helm_program), "package", str(manifests.CHART), f"--destination={tmp_path}"]
+    subprocess.run(argv, check=True, capture_output=True)
+    (package,) = tmp_path.glob("*.tgz")
+    where = f"--namespace={manifests.NAMESPACE}"
+    argv = [str(helm_program), "template", "pilotage", str(package), where]
+    done = subprocess.run(argv, capture_output=True, text=True)
+    assert done.stdout == manifests.rendered("default")
 
 
 @pytest.mark.parametrize(

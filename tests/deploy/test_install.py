@@ -8,7 +8,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +24,9 @@ import build
 
 SYSTEM, TEAM = "mcp-system", "team-a"
 LONG = 180.0
+OPERATOR = {"watchNamespaces": [SYSTEM, "default"]}
+"""It leaves the namespace TEAM to others."""
+SERVER = {"kubernetes": {"namespaces": ["default"]}}
 
 
 class Release:
@@ -64,13 +67,13 @@ class Release:
         )
         return base64.b64decode(json.loads(found)["data"]["key"]).decode()
 
-    def tool(self, name: str, namespace: str) -> None:
+    def tool(self, name: str, namespace: str, builtin: str = "run_list") -> None:
         """An MCPTool, once it is Ready."""
         body = {
             "apiVersion": "mcp.example.com/v1alpha1",
             "kind": "MCPTool",
             "metadata": {"name": name},
-            "spec": {"builtin": "run_list"},
+            "spec": {"builtin": builtin},
         }
         self.kubectl("apply", "-f", "-", namespace=namespace, input=json.dumps(body))
         ready = ("wait", "--for=condition=Ready", f"mcptool/{name}", f"--timeout={LONG:.0f}s")
@@ -79,15 +82,21 @@ class Release:
         except Exception as error:
             raise AssertionError(f"{error}\n{self.told()}") from None
 
-    def call(self, tool: str, namespace: str = SYSTEM) -> dict[str, Any]:
-        """Over TLS, by the Service's name, with a key made for a person."""
+    def call(
+        self, tool: str, arguments: Mapping[str, Any] = {}, namespace: str = SYSTEM
+    ) -> dict[str, Any]:
+        """At the server of a namespace, over TLS, by the Service's name, with a person's key."""
         inside = ("exec", "pilotage-0", "--container=server", "--")
         name = f"me-{time.monotonic_ns()}"
         made = (*inside, "pilotage", "keys", "create", name, "--role", "developer")
         key = self.kubectl(*made, namespace=namespace).strip()
         url = f"MCP_SERVER_URL=https://pilotage.{namespace}.svc:8080"
         asked = ("env", url, f"MCP_API_KEY={key}", "pilotage", "call", tool)
-        answer: dict[str, Any] = json.loads(self.kubectl(*inside, *asked, namespace=namespace))
+        words = (f"--json={json.dumps(dict(arguments))}",)
+        where = f"--namespace={namespace}"  # a call that failed has its answer, and an exit code
+        done = self.cluster.run_kubectl(where, *inside, *asked, *words)
+        assert done.stdout, done.stderr
+        answer: dict[str, Any] = json.loads(done.stdout)
         return answer
 
 
@@ -95,8 +104,7 @@ class Release:
 def release(
     own_node_cluster: Cluster, helm_program: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> Release:
-    """Installed in one go, in a namespace of restricted pods, with the state on a volume. Its
-    operator leaves the namespace TEAM to others."""
+    """Installed in one go, in a namespace of restricted pods, with the state on a volume."""
     try:
         archive = build.image()
     except PartMissing as missing:
@@ -108,7 +116,7 @@ def release(
         if name != SYSTEM or made.cluster.run_kubectl("get", "namespace", name).returncode:
             made.kubectl("create", "namespace", name)
         made.kubectl("label", "namespace", name, "pod-security.kubernetes.io/enforce=restricted")
-    made.install("install", SYSTEM, operator={"watchNamespaces": [SYSTEM, "default"]})
+    made.install("install", SYSTEM, operator=OPERATOR, server=SERVER)
     return made
 
 
@@ -160,6 +168,19 @@ def test_the_key_is_in_the_secret_and_nowhere_else(release: Release) -> None:
         assert done.stdout.strip() == "no"
 
 
+def test_tools_of_the_server_reach_the_namespaces_that_they_are_given_and_no_others(
+    release: Release,
+) -> None:
+    release.tool("cluster", "default", builtin="k8s_resource_manager")
+    words = {"resource_type": "services", "action": "list"}
+    told = release.call("default.cluster", {**words, "namespace": SYSTEM})
+    assert told["outcome"] == "failed"
+    assert "is forbidden" in told["error"]
+    told = release.call("default.cluster", {**words, "namespace": "default"})
+    assert told["outcome"] == "succeeded", told
+    assert '"name": "kubernetes"' in json.dumps(told)
+
+
 def test_an_upgrade_brings_new_settings_and_leaves_key_and_tools(release: Release) -> None:
     release.tool("kept", "default")
     key = release.key()
@@ -167,8 +188,8 @@ def test_an_upgrade_brings_new_settings_and_leaves_key_and_tools(release: Releas
     release.install(
         "upgrade",
         SYSTEM,
-        operator={"watchNamespaces": [SYSTEM, "default"]},
-        server={"settings": {"limits": {"key": {"rate": "600/minute"}}}},
+        operator=OPERATOR,
+        server={**SERVER, "settings": {"limits": {"key": {"rate": "600/minute"}}}},
     )
     assert before != release.kubectl("get", "pod", "pilotage-0", "-o=jsonpath={.metadata.uid}")
     inside = ("exec", "pilotage-0", "--container=server", "--", "cat")
@@ -208,7 +229,7 @@ def test_a_namespace_has_a_server_and_an_operator_of_its_own_and_makes_nothing_e
     assert "Approvals that stand in MCPPipelineRuns are refused" in said
     assert everywhere() == before
     release.tool("runs", TEAM)
-    assert release.call(f"{TEAM}.runs", TEAM)["outcome"] == "succeeded"
+    assert release.call(f"{TEAM}.runs", namespace=TEAM)["outcome"] == "succeeded"
 
 
 def test_what_is_uninstalled_leaves_the_declarations_and_the_state(release: Release) -> None:
@@ -219,5 +240,10 @@ def test_what_is_uninstalled_leaves_the_declarations_and_the_state(release: Rele
     assert [one["status"]["phase"] for one in claims] == ["Bound"]
     until(lambda: "pilotage-0" not in release.kubectl("get", "pods"), "the end of the pod")
 
-    release.install("install", SYSTEM, operator={"watchNamespaces": [SYSTEM, "default"]})
+    release.install("install", SYSTEM, operator=OPERATOR, server=SERVER)
     assert release.call("default.stays")["outcome"] == "succeeded"
+
+    release.cluster.kubectl("delete", "mcp", "--all", "--all-namespaces", f"--timeout={LONG:.0f}s")
+    release.helm("uninstall", "pilotage", f"--namespace={SYSTEM}", "--wait")
+    crds = str(manifests.ROOT / "deploy/crds")
+    release.cluster.kubectl("delete", "-k", crds, f"--timeout={LONG:.0f}s")
