@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import msgspec
 
@@ -28,15 +29,16 @@ from pilotage.kubernetes.plan import Item, plan
 from pilotage.kubernetes.release import Checked, Release
 from pilotage.tool.roots import Roots
 from pilotage.tool.tool import Call, tool
-from pilotage.upstream import probe
-from pilotage.upstream.egress import Egress
-from pilotage.upstream.session import Outgoing
+
+if TYPE_CHECKING:
+    from pilotage.upstream.probe import Probe
 
 LONGEST = 86_400
 DIFF = 50_000
 """Characters of the diff in an answer."""
 PERCENTS = (10, 50)
 PAUSE_SECONDS = 30
+POD_SECONDS = 10.0
 
 
 class Check(msgspec.Struct, forbid_unknown_fields=True, frozen=True, omit_defaults=True):
@@ -118,10 +120,9 @@ async def _deployed(
     doing = Release(place.client, items, here.tell, wish.seconds, wish.take_over)
     if wish.dry_run:
         return ToolResult(Outcome.SUCCEEDED, _answer(place, doing, "as a dry run: nothing changed"))
-    outgoing = Outgoing(Egress(settings.words("egress.allow")), authority=settings.authority)
     async with contextlib.AsyncExitStack() as stack:
-        stack.push_async_callback(outgoing.close)
-        asked = [_check(place, outgoing, one) for one in wish.checks]
+        probe = _probe(settings, stack)
+        asked = [_check(place, probe, one) for one in wish.checks]
 
         async def work(doing: Release) -> None:
             if wish.percents:
@@ -131,6 +132,14 @@ async def _deployed(
 
         why = await release.released(doing, work)
     return _result(place, doing, why)
+
+
+def _probe(settings: Settings, stack: contextlib.AsyncExitStack) -> Probe:
+    from pilotage.upstream.probe import Probe  # here: a call of another tool never needs it
+
+    made = Probe(settings.words("egress.allow"), settings.authority)
+    stack.push_async_callback(made.close)
+    return made
 
 
 def _steps(given: Sequence[int] | None, *, canary: bool) -> tuple[int, ...]:
@@ -168,19 +177,22 @@ def _check_check(one: Check) -> None:
     if ways[2]:
         if not (one.prometheus and one.query):
             raise BadInput("check: prometheus and query go together")
-        probe.bounds(one.at_most, one.at_least)
+        if one.at_most is None and one.at_least is None:
+            what = "a Prometheus query without a threshold"
+            raise BadInput(what, "at_most, at_least, or both")
     if not 1 <= one.times <= 100:
         raise BadInput(f"check: times is {one.times}", "1 to 100")
 
 
-def _check(place: Place, outgoing: Outgoing, one: Check) -> release.Check:
+def _check(place: Place, probe: Probe, one: Check) -> release.Check:
     async def check(pods: Sequence[Object]) -> Checked:
         if one.url:
-            return Checked(one.url, *await probe.answers(outgoing, one.url, one.status, one.times))
+            return Checked(one.url, *await probe.answers(one.url, one.status, one.times))
         if one.path:
             return await _pods_answer(place, one, pods)
-        holds, words = probe.bounds(one.at_most, one.at_least)
-        seen = await probe.measured(outgoing, one.prometheus, one.query, holds, words)
+        low = -math.inf if one.at_least is None else one.at_least
+        high = math.inf if one.at_most is None else one.at_most
+        seen = await probe.measured(one.prometheus, one.query, low, high)
         return Checked(one.query, *seen)
 
     return check
@@ -194,7 +206,7 @@ async def _pods_answer(place: Place, one: Check, pods: Sequence[Object]) -> Chec
         at = f"{meta['name']}:{one.port}"
         path = POD.path(meta["namespace"], at, f"proxy{one.path}")
         try:
-            await place.client.transport.ask("GET", path, seconds=probe.SECONDS)
+            await place.client.transport.ask("GET", path, seconds=POD_SECONDS)
         except ApiError as error:
             bad.append(f"{meta['name']} answered {error.status}")
     if not pods:

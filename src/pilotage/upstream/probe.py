@@ -4,69 +4,82 @@ No answer is a no."""
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlencode
 
 import msgspec
 
-from pilotage.domain.errors import BadInput, PilotageError
+from pilotage.domain.errors import PilotageError
 from pilotage.domain.text import counted, cut, visible
+from pilotage.upstream.egress import Egress
 from pilotage.upstream.session import Outgoing
+
+if TYPE_CHECKING:
+    import aiohttp
 
 SECONDS = 10.0
 BODY = 1 << 20
 Seen = tuple[bool, str]
 
 
-async def answers(outgoing: Outgoing, url: str, status: int, times: int) -> Seen:
-    """Does a GET of it have that status, each of so many times? Its guard says where one may go."""
-    found: list[str] = []
-    for _ in range(times):
+class Probe:
+    """One way out, guarded by the egress guard, open until `close`."""
+
+    def __init__(self, allow: Iterable[str], authority: Path) -> None:
+        self._outgoing = Outgoing(Egress(allow), authority=authority)
+
+    async def close(self) -> None:
+        await self._outgoing.close()
+
+    async def answers(self, url: str, status: int, times: int) -> Seen:
+        """Does a GET of it have that status, each of so many times?"""
+        bad: list[str] = []
+        for _ in range(times):
+            try:
+                async with self._outgoing.request("GET", url, timeout=_patience()) as answer:
+                    if answer.status != status:
+                        bad.append(f"answered {answer.status}")
+            except PilotageError as error:
+                bad.append(str(error))
+        if bad:
+            return False, visible(f"{len(bad)} of {times} were not {status}: {bad[-1]}")
+        return True, f"{counted(times, 'answer')} with {status}"
+
+    async def measured(self, server: str, query: str, low: float, high: float) -> Seen:
+        """Is each value of this Prometheus query from `low` to `high`? No value at all is not."""
+        url = f"{server.rstrip('/')}/api/v1/query?{urlencode({'query': query})}"
         try:
-            async with outgoing.request("GET", url, timeout=_patience()) as answer:
-                said = f"answered {answer.status}"
-                good = answer.status == status
+            async with self._outgoing.request("GET", url, timeout=_patience()) as answer:
+                status, body = answer.status, await _start(answer)
         except PilotageError as error:
-            good, said = False, str(error)
-        if not good:
-            found.append(said)
-    if found:
-        return False, visible(f"{len(found)} of {times} were not {status}: {found[-1]}")
-    return True, f"{counted(times, 'answer')} with {status}"
-
-
-async def measured(
-    outgoing: Outgoing, server: str, query: str, holds: Callable[[float], bool], bound: str
-) -> Seen:
-    """Does each value of this Prometheus query hold? No value at all does not."""
-    url = f"{server.rstrip('/')}/api/v1/query?{urlencode({'query': query})}"
-    try:
-        async with outgoing.request("GET", url, timeout=_patience()) as answer:
-            body = await answer.content.read(BODY)
-            status = answer.status
+            return False, visible(str(error))
         values = _values(body)
-    except PilotageError as error:
-        return False, visible(str(error))
-    if values is None:
-        text = body.decode("utf-8", "replace")
-        return False, visible(cut(f"Prometheus answered {status}: {text}", 300))
-    if not values:
-        return False, "Prometheus has no value for this query"
-    bad = [one for one in values if math.isnan(one) or not holds(one)]
-    told = ", ".join(f"{one:g}" for one in (bad or values)[:5])
-    return not bad, f"{told} is {'not ' if bad else ''}{bound}"
+        if values is None:
+            text = body.decode("utf-8", "replace")
+            return False, visible(cut(f"Prometheus answered {status}: {text}", 300))
+        if not values:
+            return False, "Prometheus has no value for this query"
+        bad = [one for one in values if not low <= one <= high]  # so is NaN
+        told = ", ".join(f"{one:g}" for one in (bad or values)[:5])
+        return not bad, f"{told} is {'not ' if bad else ''}{_words(low, high)}"
 
 
-def bounds(at_most: float | None, at_least: float | None) -> tuple[Callable[[float], bool], str]:
-    """A test of a value, and the test in words."""
-    low = -math.inf if at_least is None else at_least
-    high = math.inf if at_most is None else at_most
-    words = [f"at least {low:g}"] if at_least is not None else []
-    words += [f"at most {high:g}"] if at_most is not None else []
-    if not words:
-        raise BadInput("a Prometheus query without a threshold", "at_most, at_least, or both")
-    return lambda value: low <= value <= high, " and ".join(words)
+def _words(low: float, high: float) -> str:
+    words = [f"at least {low:g}"] if low > -math.inf else []
+    words += [f"at most {high:g}"] if high < math.inf else []
+    return " and ".join(words)
+
+
+async def _start(answer: aiohttp.ClientResponse) -> bytes:
+    """The body, if it is not too long for a few values."""
+    parts = bytearray()
+    async for part in answer.content.iter_any():
+        parts += part
+        if len(parts) > BODY:
+            break
+    return bytes(parts)
 
 
 def _values(body: bytes) -> list[float] | None:

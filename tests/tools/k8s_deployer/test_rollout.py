@@ -6,6 +6,7 @@ import asyncio
 import os
 import sys
 from pathlib import Path
+from typing import Any
 
 from cluster_desk import Desk
 from deployed_web import service, settings, web
@@ -118,7 +119,7 @@ async def test_who_cancels_it_gets_back_what_was_there(node_desk: Desk) -> None:
 async def test_taken_up_after_it_was_cut_off_it_still_knows_the_way_back(node_desk: Desk) -> None:
     await first(node_desk)
     path = node_desk.write(settings(color="red"), web(path="/nowhere"))
-    given = {"manifest_path": path, "image_tag": "2", "timeout_seconds": 10}
+    given: dict[str, Any] = {"manifest_path": path, "image_tag": "2", "timeout_seconds": 10}
     task = asyncio.create_task(node_desk.step(DEPLOY, "run-1/deploy", **given))
     await until(lambda: any("is not ready" in line for line in node_desk.said))
     task.cancel(LET_GO)
