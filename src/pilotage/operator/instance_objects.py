@@ -24,6 +24,8 @@ from pilotage.operator.resources import MANAGER
 USER = 65532
 """Whom the container runs as: nobody, as in distroless images."""
 PORT = "mcp"
+DRAIN_SECONDS = 3
+"""So long a pod that is to end answers on, while the cluster takes it out of its Service."""
 _RESOURCES = {"requests": {"cpu": "50m", "memory": "64Mi"}, "limits": {"memory": "512Mi"}}
 _DNS = [{"port": 53, "protocol": "UDP"}, {"port": 53, "protocol": "TCP"}]
 
@@ -173,6 +175,8 @@ def _container(spec: Mapping[str, Any]) -> dict[str, Any]:
                 "periodSeconds": 2,
                 "failureThreshold": 3,
             },
+            # It answers until nobody is sent to it any more. Kubernetes 1.30, as the admission policy.
+            "lifecycle": {"preStop": {"sleep": {"seconds": DRAIN_SECONDS}}},
             "securityContext": {
                 "allowPrivilegeEscalation": False,
                 "readOnlyRootFilesystem": True,
