@@ -28,7 +28,7 @@ async def tools(_: Any, __: Any) -> types.ListToolsResult:
 
 
 async def call(_: Any, params: types.CallToolRequestParams) -> types.CallToolResult:
-    said = {
+    said: dict[str, Any] = {
         "greeting": os.environ.get("GREETING", "Hello"),
         "place": os.environ.get("PLACE", "World"),
         "version": VERSION,

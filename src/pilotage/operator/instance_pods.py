@@ -40,8 +40,8 @@ def is_rolled_out(deployment: Object, wanted: int) -> bool:
         return False
     count, new = status.get("replicas", 0), status.get("updatedReplicas", 0)
     if not wanted:
-        return not count
-    return count == new == wanted and status.get("availableReplicas", 0) >= 1
+        return bool(count == 0)
+    return bool(count == new == wanted and status.get("availableReplicas", 0) >= 1)
 
 
 def conditions(

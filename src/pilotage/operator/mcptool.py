@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any
 
 from pilotage.domain.errors import BadInput, PilotageError
@@ -28,6 +28,7 @@ REFUSED_SECONDS = 60.0
 NAMED = 5
 """So many tools are named in a message."""
 FORCE = "force-delete"
+_ON_ITS_WAY = ("Unavailable", "NotReady", "NoTools")
 _STATES = {"disabled": "Disabled", "quarantined": "Quarantined", "unavailable": "Unavailable"}
 
 
@@ -156,7 +157,7 @@ def _named(tools: Sequence[str]) -> str:
 def again(object: Object, ready: Condition, refresh: float | None) -> float | None:
     """When to come again: soon, while a server is on its way up; else after `refresh` seconds,
     where Secrets may have changed."""
-    return soon(object, ready) if ready.reason in ("Unavailable", "NotReady", "NoTools") else refresh
+    return soon(object, ready) if ready.reason in _ON_ITS_WAY else refresh
 
 
 def soon(object: Object, ready: Condition, longest: float = 30.0) -> float:
