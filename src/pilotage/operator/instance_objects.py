@@ -175,7 +175,7 @@ def _container(spec: Mapping[str, Any]) -> dict[str, Any]:
                 "periodSeconds": 2,
                 "failureThreshold": 3,
             },
-            # It answers until nobody is sent to it any more. Kubernetes 1.30, as the admission policy.
+            # Of Kubernetes 1.30, as the admission policy is.
             "lifecycle": {"preStop": {"sleep": {"seconds": DRAIN_SECONDS}}},
             "securityContext": {
                 "allowPrivilegeEscalation": False,
