@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from server.conftest import House
-from server.test_registration import ask, open_house
+from server.test_registration import ask, call, open_house, put, ticket
+from upstream.echo import echoing
 
 SECRETS = "/api/v2/secrets"
 VALUE = "correct-horse-battery-staple"
@@ -65,6 +66,8 @@ async def test_a_key_may_be_for_some_names_only(house: House) -> None:
     [
         {"value": VALUE},
         {"value": VALUE, "hosts": []},
+        {"value": "victim-db-01", "hosts": ["api.example"]},
+        {"value": "aaaabbbbcccc-dddd", "hosts": ["api.example"]},
         {"value": VALUE, "hosts": ["no host at all"]},
         {"value": VALUE + "\n", "hosts": ["api.example"]},
         {"value": [VALUE], "hosts": ["api.example"]},
@@ -90,3 +93,26 @@ async def test_how_registrations_stand_is_listed_without_what_they_are(house: Ho
     assert (one["name"], one["tools"], one["owner"]) == ("mine", ["mine"], "prod/mine/1")
     assert (one["state"], one["definition"], one["input_schema"]) == ("quarantined", None, None)
     assert one["etag"]
+
+
+async def test_a_word_that_is_kept_as_a_secret_is_hidden_from_nobody_unseen(house: House) -> None:
+    """The redactor as a weapon: what is masked says by which secret, and on record is by whom."""
+    admin, attacker, word = (
+        house.key("admin"),
+        house.key("cluster", name="mallory"),
+        "victim-db-eu-01x",
+    )
+    async with echoing() as echo:
+        host = echo.url.removeprefix("http://")
+        body = {"value": word, "hosts": [host]}
+        assert (await ask(house, "PUT", f"{SECRETS}/K8S_X", attacker, body))[0] == 204
+        headers = {"X-Word": {"secret": "K8S_X"}}
+        await put(house, "ticket", admin, ticket(echo.url, headers=headers))
+        assert (await call(house, "ticket", admin, id=1))[0] == 200
+        assert (await call(house, "echo", admin, text=f"drop {word}"))[0] == 200
+    await house.app.audit.settled()
+    _, found, _ = await ask(house, "GET", "/api/v2/audit?tool=echo&limit=1", admin)
+    assert found["entries"][0]["body"]["arguments"] == {"text": "drop [redacted K8S_X]"}
+    _, found, _ = await ask(house, "GET", "/api/v2/audit?event=secret.kept", admin)
+    (kept,) = found["entries"]
+    assert (kept["call"], kept["principal"]) == ("K8S_X", "key:mallory")

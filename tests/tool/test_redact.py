@@ -65,6 +65,19 @@ def test_a_known_secret_is_taken_out_everywhere_line_by_line() -> None:
     assert redactor.text("first line") == MASK
 
 
+def test_a_mask_says_which_secret_it_stands_for() -> None:
+    redactor = Redactor()
+    redactor.mask("sesame-open-1234", "TRACKER_TOKEN")
+    redactor.mask("sesame-open-1234-5", "LONGER")
+    redactor.mask("sesame-open-1234", "SECOND")
+    said = {"a": "sesame-open-1234, sesame-open-1234-5"}
+    masked = {"a": "[redacted TRACKER_TOKEN], [redacted LONGER]"}
+    assert redactor.result(said) == redactor.arguments(said) == masked
+    assert redactor.text(said["a"]) == masked["a"]
+    wire = b'"result":{"a":"sesame-open-123\\u0034"}'
+    assert redactor.wire(wire) == b'"result":{"a":"[redacted TRACKER_TOKEN]"}'
+
+
 def test_a_short_or_empty_secret_does_not_eat_the_text() -> None:
     redactor = Redactor()
     redactor.mask("")

@@ -46,21 +46,24 @@ _encode = msgspec.json.Encoder(enc_hook=str).encode
 
 
 class Redactor:
-    """`mask` takes values known to be secret (API keys, secrets of a pipeline)."""
+    """`mask` takes values known to be secret (those of outgoing calls, of a pipeline)."""
 
     def __init__(self) -> None:
-        self._masked: tuple[str, ...] = ()  # the longest first
+        self._masked: dict[str, str] = {}  # each with its mask; the longest first
         self._needles: tuple[bytes, ...] = ()  # the same as they stand in JSON
         self.knows = False
         """Is there any value that `result` would take out?"""
 
-    def mask(self, value: str) -> None:
-        """From now on, `value` and each of its lines are replaced wherever they appear."""
+    def mask(self, value: str, name: str = "") -> None:
+        """From now on, `value` and each of its lines are replaced wherever they appear, by a mask
+        that says which secret it was: who keeps a word as one hides it from nobody unseen."""
         lines = {line for line in (value, *value.splitlines()) if len(line.strip()) >= 4}
-        if lines - set(self._masked):
-            masked = sorted(lines.union(self._masked), key=len, reverse=True)
-            needles = tuple(_encode(line)[1:-1] for line in masked)
-            self._masked, self._needles, self.knows = tuple(masked), needles, True
+        if lines - self._masked.keys():
+            mask = f"[redacted {name}]" if name else MASK
+            known = dict.fromkeys(lines, mask) | self._masked
+            self._masked = {line: known[line] for line in sorted(known, key=len, reverse=True)}
+            self._needles = tuple(_encode(line)[1:-1] for line in self._masked)
+            self.knows = True
 
     def text(self, text: str) -> str:
         """Without known secrets and without what looks like one."""
@@ -118,7 +121,7 @@ class Redactor:
     def _clean(self, text: str) -> str:
         for secret in self._masked:
             if secret in text:
-                text = text.replace(secret, MASK)
+                text = text.replace(secret, self._masked[secret])
         return text
 
     def _holds(self, encoded: bytes) -> bool:

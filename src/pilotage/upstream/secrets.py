@@ -24,6 +24,8 @@ from pilotage.upstream import destination
 
 SHORTEST = 8
 """A shorter secret could not be masked without eating into ordinary text."""
+UNGUESSABLE, VARIED = 16, 8
+"""So many characters, and different ones, has a secret that is kept over the network."""
 _SECRET, _HOSTS = "PILOTAGE_SECRET_", "PILOTAGE_HOSTS_"
 _NAME = re.compile(r"[A-Z][A-Z0-9_]{0,63}")
 _SECRET_HEADER = re.compile(r"(?i)auth|key|cookie|session|signature")
@@ -79,7 +81,7 @@ class Secrets:
                 f"the secret {name} may not go to {origin}, but to {hosts}",
                 f"pilotage secrets set {name} --host {destination.entry_for(origin)}",
             )
-        self._redactor.mask(kept.value)
+        self._redactor.mask(kept.value, name)
         return kept.value
 
     def headers(self, given: Mapping[str, Header], origin: str) -> dict[str, str]:
@@ -169,6 +171,17 @@ class Secrets:
         except BaseException:
             os.unlink(new)
             raise
+
+
+def refuse_ordinary(name: str, value: str) -> None:
+    """Raises BadInput for a word that may stand in ordinary text. Whoever may keep secrets could
+    have it taken out of all answers, and of the audit."""
+    if len(value) < UNGUESSABLE or len(set(value)) < VARIED:
+        raise BadInput(
+            f"the secret {name} could be a word of ordinary text",
+            f"{UNGUESSABLE} characters at least, {VARIED} of them different; or on the server's "
+            f"machine: pilotage secrets set {name}",
+        )
 
 
 def check_headers(given: Mapping[str, Any]) -> dict[str, Header]:

@@ -17,7 +17,7 @@ from pilotage.domain.errors import Denied
 from pilotage.domain.ids import new_id
 from pilotage.server.http import BY
 from pilotage.server.routes.permission import may
-from pilotage.upstream.secrets import Secret
+from pilotage.upstream.secrets import Secret, refuse_ordinary
 
 WRITE, READ = "secrets:write", "secrets:read"
 Name = Annotated[str, Path(max_length=64, description="such as TRACKER_TOKEN")]
@@ -48,8 +48,9 @@ def add(api: FastAPI, app: App) -> None:
     @api.put("/api/v2/secrets/{name}", tags=["secrets"], status_code=204, response_class=Response)
     async def put_secret(name: Name, value: Value, request: Request) -> None:
         """Keep a secret, or another value of it. Needs `secrets:write:NAME`."""
-        by = _check(app, request, name)
-        app.others.secrets.set(name, value.value.get_secret_value(), value.hosts)
+        by, secret = _check(app, request, name), value.value.get_secret_value()
+        refuse_ordinary(name, secret)
+        app.others.secrets.set(name, secret, value.hosts)
         app.audit.note("secret.kept", name, by, {"hosts": sorted(value.hosts)})
         await app.audit.settled()
 
