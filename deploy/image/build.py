@@ -33,7 +33,6 @@ from cluster.images import pack  # noqa: E402
 
 NAME = "localhost/pilotage:0.1.0"
 SUITE, PYTHON = "bookworm", "3.11"
-MIRROR = "http://deb.debian.org/debian"
 PLACE = f"usr/local/lib/python{PYTHON}/dist-packages"
 UNWANTED = ("dev", "proc", "sys", "var/lib/apt/lists", "var/cache/apt", "usr/share/doc",
             "usr/share/man", "usr/share/locale", "debootstrap", "tmp")  # fmt: skip
@@ -93,7 +92,7 @@ def _base(folder: Path) -> Path:
         tree = Path(making) / "tree"
         packages = ",".join((HERE / "packages").read_text("utf-8").split())
         print("image: Debian and the packages of uv.lock, once (a minute)", file=sys.stderr)
-        _run("debootstrap", "--variant=minbase", f"--include={packages}", SUITE, tree, MIRROR)
+        _run("debootstrap", "--variant=minbase", f"--include={packages}", SUITE, tree)
         _strip(tree)
         _install_locked(tree, Path(making))
         _compile(tree, f"usr/lib/python{PYTHON}", PLACE)
@@ -143,9 +142,8 @@ def _compile(tree: Path, *folders: str) -> None:
 
 
 def _base_digest() -> str:
-    return _digest(
-        SUITE, MIRROR, platform.machine(), HERE / "packages", ROOT / "uv.lock", Path(__file__)
-    )
+    own = Path(__file__).resolve()
+    return _digest(SUITE, platform.machine(), HERE / "packages", ROOT / "uv.lock", own)
 
 
 def _source() -> Iterator[Path]:
