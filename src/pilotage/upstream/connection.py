@@ -174,7 +174,8 @@ class Connection:
             if self.breaker.why:
                 raise Unavailable(self._said_down(self.breaker.why))
         if made_of and made_of not in self.offered:
-            raise Unavailable(f"{self.who} has changed this tool meanwhile", "pilotage tools diff")
+            hint = f"pilotage tools diff --server {self.upstream.name}"
+            raise Unavailable(f"{self.who} has changed this tool meanwhile", hint)
 
     async def _for(self, relay: Relay) -> Link:
         """The link for this caller. A server of 2026-07-28 asks nothing in mid-call, so a client of
