@@ -15,7 +15,6 @@ from pilotage.domain.call import Outcome
 from pilotage.domain.errors import Busy, PilotageError, Unavailable
 from pilotage.tool.registry import State
 from pilotage.upstream import connection as connections
-from pilotage.upstream.breaker import LAST_SECONDS, Breaker
 from upstream.house import Parts, federated
 from upstream.mcp_server import CLASSIC, MODERN, TEXT, Asked, said, serving, tool
 from waiting import until
@@ -377,24 +376,3 @@ async def test_a_flood_of_announcements_reads_the_list_a_few_times(tmp_path: Pat
         await until(lambda: bool(parts.news))
         passed = time.monotonic() - began
         assert server.lists - lists <= 2 + passed / connections.SETTLE_SECONDS
-
-
-def test_the_pause_doubles_is_spread_and_has_an_end() -> None:
-    breaker = Breaker(threshold=2)
-    assert breaker.failed("a") is False
-    assert breaker.failed("b") is True
-    assert breaker.why == "b"
-    pauses = []
-    for _ in range(20):
-        pauses.append(breaker.pause())
-        breaker.open("c")
-    assert 0.25 <= pauses[0] <= 0.5
-    assert 0.5 <= pauses[1] <= 1.0
-    assert max(pauses) <= LAST_SECONDS
-    assert len(set(pauses[10:])) > 1
-    breaker.succeeded()
-    assert breaker.why == "c", "a late answer closes nothing"
-    breaker.close()
-    assert (breaker.why, breaker.failed("d")) == ("", False)
-    breaker.succeeded()
-    assert breaker.failed("e") is False, "the count began anew"
