@@ -160,6 +160,19 @@ def test_what_an_administrator_has_disabled_stays_so_and_is_said(rig: Rig) -> No
         rig.wait("mcptool", "prices", "Disabled")
 
 
+def test_what_an_administrator_has_disabled_as_well_is_not_resumed(rig: Rig) -> None:
+    with prices() as server:
+        rig.operators[0].stop()
+        rig.operate()
+        rig.apply("MCPTool", "prices", {**endpoint(server), "suspend": True})
+        rig.wait("mcptool", "prices", "Suspended")
+        path = f"/api/v2/tools/{rig.namespace}.prices"
+        assert rig.house.ask("POST", f"{path}/disable", {})[0] == 200
+        rig.kubectl("patch", "mcptool", "prices", "--type=merge", '-p={"spec":{"suspend":false}}')
+        assert "disabled by" in rig.wait("mcptool", "prices", "Disabled")["message"]
+        assert rig.house.ask("GET", path)[1]["enabled"] is False
+
+
 def test_an_orphan_stays_at_the_server(rig: Rig) -> None:
     with prices() as server:
         rig.apply("MCPTool", "prices", {**endpoint(server), "deletionPolicy": "Orphan"})

@@ -229,6 +229,7 @@ async def test_a_disabled_tool_is_neither_called_nor_shown(house: House) -> None
         await put(house, "ticket", admin, ticket(echo.url))
         status, said, disabled = await ask(house, "POST", f"{TOOLS_AT}/ticket/disable", admin)
         assert (status, said["state"], said["enabled"]) == (200, "disabled", False)
+        assert said["held"] is False, "by its own"
         assert said["why"] == f"it was disabled by {said['disabled_by']}"
         assert (await call(house, "ticket", caller, id=1))[0] == 403
         assert (await ask(house, "GET", f"{TOOLS_AT}/ticket", caller))[0] == 403
@@ -271,7 +272,7 @@ async def test_what_an_administrator_has_disabled_its_owner_does_not_enable_agai
         assert (await at(off, admin), await at(on, helper)) == (200, 403), "an approver counts more"
         assert (await at(on, admin), await at(off, owner), await at(off, admin)) == (200, 200, 200)
         _, told, _ = await ask(house, "GET", f"{TOOLS_AT}/ticket", owner)
-        assert told["disabled_by"] == "key:boss"
+        assert (told["disabled_by"], told["held"]) == ("key:boss", True)
         status, said, _ = await ask(house, "POST", on, owner)
         assert (status, said["hint"]) == (403, "ask them, or who has tools:approve")
         assert "was disabled by key:boss" in said["error"]

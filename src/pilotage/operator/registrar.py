@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import base64
 import binascii
-import contextlib
 import logging
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -97,9 +96,9 @@ class Registrar:
         await self._forget(_secrets(object) - {secret.name for secret in wanted.secrets})
         if suspended and standing.state != "disabled":
             return await self.server.enable(wanted.name, owner, on=False)
-        if not suspended and standing.state == "disabled" and _was_suspended(object):
-            with contextlib.suppress(Forbidden):  # an administrator has disabled it as well
-                return await self.server.enable(wanted.name, owner, on=True)
+        ours = _was_suspended(object) and not standing.held
+        if not suspended and standing.state == "disabled" and ours:
+            return await self.server.enable(wanted.name, owner, on=True)
         return standing
 
     async def unregister(self, object: Object, name: str) -> None:

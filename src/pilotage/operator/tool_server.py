@@ -47,7 +47,7 @@ class Away(PilotageError):
 class Standing:
     """How a registration stands at the server. `tools` are the names of its tools; `state` is
     ready, disabled, quarantined or unavailable, and `why` says why it is not ready. `quarantined`
-    are those of its tools that wait for a person."""
+    are those of its tools that wait for a person; `held`: it was disabled, and not by us."""
 
     name: str
     owner: str
@@ -57,6 +57,7 @@ class Standing:
     why: str
     tools: tuple[str, ...]
     quarantined: tuple[str, ...] = ()
+    held: bool = False
 
 
 class ToolServer:
@@ -183,4 +184,5 @@ def _standing(view: Mapping[str, Any]) -> Standing:
         view["why"],
         tuple(view["tools"]),
         tuple(view.get("quarantined", ())),
+        view.get("held") is True,
     )

@@ -21,8 +21,8 @@ class ToolView:
     allow, ask or deny. `state` is ready, disabled, quarantined or unavailable, `why` in a sentence.
 
     Of a registered one, `tool_id`, `etag`, `owner`, `kind`, `enabled` and `disabled_by` (whom)
-    say more, `quarantined` which of its tools wait for a person; `definition` is for those who may
-    register tools.
+    say more, `held` that this is not its own side, `quarantined` which of its tools wait for a
+    person; `definition` is for those who may register tools.
     """
 
     name: str
@@ -41,6 +41,7 @@ class ToolView:
     kind: str = "house"
     enabled: bool = True
     disabled_by: str | None = None
+    held: bool = False
     tool_id: str | None = None
     etag: str | None = None
     tools: tuple[str, ...] = ()
@@ -115,6 +116,7 @@ class Shown:
             "kind": one.kind,
             "enabled": one.enabled,
             "disabled_by": one.disabled_by or None,
+            "held": not one.disabled_by_its_own,
             "tool_id": one.tool_id,
             "etag": one.etag,
             "tools": tuple(tools),
