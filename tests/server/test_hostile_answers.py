@@ -59,7 +59,7 @@ def asking(server: Server, eras: tuple[str, ...], method: str, params: dict[str,
 async def test_a_question_says_which_server_asks_and_hides_nothing(
     tmp_path: Path, mode: str, eras: tuple[str, ...]
 ) -> None:
-    heard = []
+    heard: list[Any] = []
 
     async def elicit(_: Any, params: types.ElicitRequestParams) -> types.ElicitResult:
         heard.append(params)
@@ -82,7 +82,7 @@ async def test_a_question_says_which_server_asks_and_hides_nothing(
 async def test_a_model_is_told_which_server_wants_its_answer(
     tmp_path: Path, mode: str, eras: tuple[str, ...]
 ) -> None:
-    heard = []
+    heard: list[Any] = []
 
     async def sample(_: Any, params: types.CreateMessageRequestParams) -> Any:
         heard.append(params)
@@ -140,7 +140,8 @@ async def test_what_a_server_logs_and_how_far_it_is_hides_nothing(
         fronted(tmp_path / "h", server) as house,
     ):
         await ready(house)
-        key, meta = house.key("developer"), {"io.modelcontextprotocol/logLevel": "debug"}
+        key = house.key("developer")
+        meta: Any = {"io.modelcontextprotocol/logLevel": "debug"}
         async with connected(house, key, mode, logging_callback=hear_log) as client:
             await client.session.call_tool("echo", {"text": "x"}, progress_callback=hear, meta=meta)
             await until(lambda: bool(logged))
