@@ -28,7 +28,8 @@ def main() -> int:
         prog="python -m cluster",
         description="Start a real Kubernetes cluster on this machine: a control plane on loopback, "
         "and a node that runs pods (needs root and a few Debian packages). Ctrl-C ends it and "
-        "removes all of it. The first start builds Kubernetes from its Go modules: 10 to 20 minutes.",
+        "removes all of it. The first start builds Kubernetes from its Go modules, in 10 to 20 "
+        "minutes.",
     )
     parser.add_argument("--no-node", action="store_true", help="the control plane alone: no root")
     node = not parser.parse_args().no_node
