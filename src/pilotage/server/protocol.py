@@ -324,13 +324,13 @@ class Protocol:
             raise
         return task.result()
 
-    async def _meet(self, context: Context, call_next: CallNext) -> HandlerResult:
+    async def _meet(self, ctx: Context, call_next: CallNext) -> HandlerResult:
         """Middleware of the SDK's server: a session whose client was let in may call tools."""
-        made = await call_next(context)
-        if context.method == "initialize" and context.request is not None:
-            connection = context.session._connection
+        made = await call_next(ctx)
+        if ctx.method == "initialize" and ctx.request is not None:
+            connection = ctx.session._connection
             id = (connection.session_id or "").encode()
-            self.sessions.add(id, context.request.scope[BY]).ready = True
+            self.sessions.add(id, ctx.request.scope[BY]).ready = True
             connection.exit_stack.callback(self.sessions.lost, id)
         return made
 

@@ -93,5 +93,6 @@ def stamp(database: Database) -> tuple[int, int]:
 
 
 def _registration(row: Sequence[Any]) -> Registration:
-    *said, definition, enabled, created, changed, disabled_by = row
-    return Registration(*said, json.loads(definition), bool(enabled), created, changed, disabled_by)
+    tool_id, name, owner, by, kind, definition, enabled, created, changed, disabled_by = row
+    about = (json.loads(definition), bool(enabled), created, changed, disabled_by)
+    return Registration(tool_id, name, owner, by, kind, *about)
