@@ -12,6 +12,7 @@ from operator_rig import Rig, until
 from pilotage.domain.errors import BadInput
 from pilotage.operator.mcppipeline import times
 
+RESUME = '-p={"spec":{"schedule":{"suspend":false}}}'
 NOON = datetime(2026, 11, 26, 12, 0, 30, tzinfo=UTC)
 
 
@@ -64,7 +65,7 @@ def scheduled(rig: Rig, name: str, last: str, **more: Any) -> None:
     rig.kubectl(
         "patch", "mcppipeline", name, "--subresource=status", "--type=merge", f"-p={status}"
     )
-    rig.kubectl(*at, '-p={"spec":{"schedule":{"suspend":false}}}')
+    rig.kubectl("patch", "mcppipeline", name, "--type=merge", RESUME)
 
 
 def runs(rig: Rig) -> list[dict[str, Any]]:
@@ -103,7 +104,7 @@ def test_while_one_runs_no_other_begins_where_that_is_forbidden(rig: Rig) -> Non
     rig.kubectl(
         "patch", "mcppipeline", "one", "--subresource=status", "--type=merge", f"-p={status}"
     )
-    rig.kubectl(*at, '-p={"spec":{"schedule":{"suspend":false}}}')
+    rig.kubectl("patch", "mcppipeline", "one", "--type=merge", RESUME)
     until(
         lambda: "2020" not in (rig.get("mcppipeline", "one") or {})["status"]["lastScheduleTime"],
         "the time to be passed over",
