@@ -193,15 +193,19 @@ class Rig:
         self.apply_object({**body, "metadata": {"name": name, "namespace": self.namespace}})
 
 
+APPLY = ("apply", "--server-side", "--force-conflicts", "-f")
+"""How the tests install: each may find what another has installed in the same cluster."""
+
+
 def install(access: Access) -> None:
     """The CRDs, and the rights of the operator as they are shipped."""
     done = access.run_kubectl("create", "namespace", "mcp-system")
     assert done.returncode == 0 or "AlreadyExists" in done.stderr, done.stderr
     crds = ROOT / "deploy" / "crds"
-    access.kubectl("apply", "--server-side", "--force-conflicts", "-f", str(crds))
+    access.kubectl(*APPLY, str(crds))
     access.kubectl("wait", "--for=condition=Established", "--timeout=60s", "-f", str(crds))
     for name in ("rbac", "approvals"):
-        access.kubectl("apply", "-f", str(ROOT / f"deploy/kustomize/operator/{name}.yaml"))
+        access.kubectl(*APPLY, str(ROOT / f"deploy/kustomize/operator/{name}.yaml"))
 
 
 @contextmanager
@@ -210,13 +214,13 @@ def rigged(
 ) -> Iterator[Rig]:
     """A rig with a server that runs and no operator yet; all of it ends with the test."""
     bound = str(ROOT / "deploy/kustomize/namespace/secrets.yaml")
-    access.kubectl("apply", f"--namespace={namespace}", "-f", bound)
+    access.kubectl(f"--namespace={namespace}", *APPLY, bound)
     house = House(folder / "house", settings or {})
     rig = Rig(access, namespace, house, folder)
-    house.start()
     try:
+        house.start()
         yield rig
     finally:
         for one in rig.operators:
             one.stop(kill=True)
-        house.stop(kill=True)
+        rig.house.stop(kill=True)

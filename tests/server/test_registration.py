@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import replace
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -285,46 +284,6 @@ async def test_what_an_administrator_has_disabled_its_owner_does_not_enable_agai
         assert (await ask(house, "POST", on, owner))[0] == 403
         status, told, _ = await ask(house, "POST", on, other)
         assert (status, told["enabled"], told["disabled_by"]) == (200, True, None)
-
-
-async def test_what_is_registered_survives_a_restart_with_its_id(tmp_path: Path) -> None:
-    async with echoing() as echo:
-        async with open_house(tmp_path / "home") as house:
-            admin = house.key("admin")
-            _, first, etag = await put(house, "ticket", admin, ticket(echo.url))
-            await put(house, "off", admin, ticket(echo.url))
-            await ask(house, "POST", f"{TOOLS_AT}/off/disable", admin)
-            await put(house, "gone", admin, ticket(echo.url))
-            await ask(house, "DELETE", f"{TOOLS_AT}/gone", admin)
-        async with open_house(tmp_path / "home") as house:
-            assert (await call(house, "ticket", admin, id=1))[0] == 200
-            assert (await ask(house, "GET", f"{TOOLS_AT}/ticket", admin)) == (200, first, etag)
-            assert (await call(house, "off", admin, id=1))[0] == 403
-            assert (await call(house, "gone", admin, id=1))[0] == 404
-
-
-async def test_a_house_that_grows_into_a_name_starts_and_says_so(tmp_path: Path) -> None:
-    """A new version may have a tool of its own under a name that somebody has registered."""
-    home = tmp_path / "home"
-    async with open_house(home) as house:
-        admin = house.key("admin")
-        body = {**ticket("https://a.example"), "owner": "team"}
-        assert (await put(house, "later", admin, body))[0] == 201
-    environment = {"PILOTAGE_HOME": str(home), "HOME": str(home)}
-    later = replace(TOOLS[0], name="later")
-    app = App(config.read(environment=environment), roots(home), (*TOOLS, later))
-    try:
-        async with running(app) as house:
-            status, said = await call(house, "later", admin, text="hi")
-            assert (status, said["said"]) == (200, "hi")
-            _, said, _ = await ask(house, "GET", f"{TOOLS_AT}?owner=team", admin)
-            (view,) = said["tools"]
-            assert (view["state"], view["kind"]) == ("unavailable", "http")
-            assert "'later' is another's" in view["why"]
-            assert (await ask(house, "DELETE", f"{TOOLS_AT}/later", admin))[0] == 204
-            assert (await call(house, "later", admin, text="hi"))[0] == 200
-    finally:
-        app.close()
 
 
 async def test_another_process_on_the_same_state_is_heard(tmp_path: Path) -> None:
