@@ -72,6 +72,8 @@ class Access:
         if scheme.lower() != b"bearer":
             raise Unauthenticated("that is no API key", "send Authorization: Bearer <key>")
         by = self._keys.principal(text.strip().decode("latin-1"))
+        if known is not None and known[1] == by:
+            by = known[1]  # the same object: others remember what they know of it by its identity
         if len(self._known) >= REMEMBERED:
             self._known.clear()
         self._known[given] = (now + REMEMBER_SECONDS, by)
