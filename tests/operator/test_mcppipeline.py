@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -90,6 +91,20 @@ def test_no_more_runs_are_kept_than_it_says(rig: Rig) -> None:
         run(rig, f"kept-{number}", "kept")
         ended(rig, f"kept-{number}")
     until(lambda: [one["metadata"]["name"] for one in runs(rig)] == ["kept-2"], "the others' end")
+
+
+def test_of_runs_that_ended_in_one_second_the_last_to_begin_is_kept(rig: Rig) -> None:
+    rig.operators[0].stop()
+    pipeline(rig, "kept", good("only"), successfulRunsHistoryLimit=1)
+    for name, begun in (("a", 2), ("b", 3), ("c", 1)):
+        run(rig, name, "kept")
+        status = {
+            "runId": f"0{begun}", "outcome": "succeeded", "completionTime": "2026-01-01T00:00:00Z",
+        }  # fmt: skip
+        patch = ("--subresource=status", "--type=merge", f"-p={json.dumps({'status': status})}")
+        rig.kubectl("patch", "mcppipelinerun", name, *patch)
+    rig.operate()
+    until(lambda: [one["metadata"]["name"] for one in runs(rig)] == ["b"], "the others' end")
 
 
 def test_while_one_runs_no_other_begins_where_that_is_forbidden(rig: Rig) -> None:

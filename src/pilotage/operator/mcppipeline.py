@@ -117,7 +117,7 @@ class Pipelines:
             if most is None:
                 continue
             over = [one for one in runs if _ended(one) and _well(one) is well]
-            over.sort(key=lambda one: str(one["status"]["completionTime"]), reverse=True)
+            over.sort(key=_end, reverse=True)
             for one in over[most:]:
                 await delete(self._parts.client, self._parts.run, one)
 
@@ -172,6 +172,11 @@ def _since(object: Object, last: str | None) -> datetime:
 
 def _ended(run: Object) -> bool:
     return bool((run.get("status") or {}).get("completionTime"))
+
+
+def _end(run: Object) -> tuple[str, str]:
+    """The second in which it ended; of one second, the later run has the larger id."""
+    return run["status"]["completionTime"], run["status"].get("runId", "")
 
 
 def _well(run: Object) -> bool:
