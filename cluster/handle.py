@@ -122,6 +122,15 @@ def join(meeting: Path, *, node: bool = False) -> Cluster:
         return _connect(folder)
 
 
+def running(kubeconfig: Path) -> Cluster:
+    """One that runs already, by the kubeconfig that it told."""
+    try:
+        return _connect(kubeconfig.parents[1])
+    except (OSError, IndexError) as error:
+        hint = "export KUBECONFIG as `make cluster` says"
+        raise ClusterError(f"{kubeconfig} is of no cluster that runs here", hint) from error
+
+
 @contextlib.contextmanager
 def _alone(lock: Path) -> Iterator[None]:
     with lock.open("w") as held:

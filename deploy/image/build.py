@@ -1,9 +1,11 @@
 """The image of Dockerfile without Docker: an archive for `ctr`, `kind load` or `podman load`.
 
-    python deploy/image/build.py pilotage.tar [NAME]      as root on Debian: it needs debootstrap
+    python deploy/image/build.py pilotage.tar [NAME [SCANNER ...]]   as root on Debian: debootstrap
 
-What the source does not change (Debian, the packages of uv.lock by their hashes) is made once and
-kept in ~/.cache/pilotage/image, by the digest of what it is made of; so is each finished archive.
+With scanners, pods that cannot reach a package index can scan; without, they install them when they
+are first needed. What the source does not change (Debian, the packages of uv.lock by their hashes)
+is made once and kept in ~/.cache/pilotage/image, by the digest of what it is made of; so is each
+finished archive.
 """
 
 from __future__ import annotations
@@ -31,6 +33,8 @@ from cluster.error import ClusterError, PartMissing  # noqa: E402
 from cluster.go import cache_folder  # noqa: E402
 from cluster.images import pack  # noqa: E402
 
+from pilotage.scan.install import client_environment  # noqa: E402
+
 NAME = "localhost/pilotage:0.1.0"
 SUITE, PYTHON = "bookworm", "3.11"
 PLACE = f"usr/local/lib/python{PYTHON}/dist-packages"
@@ -39,24 +43,28 @@ UNWANTED = ("dev", "proc", "sys", "var/lib/apt/lists", "var/cache/apt", "usr/sha
 UV = (sys.executable, "-m", "uv")
 
 
-def image(name: str = NAME) -> Path:
+def image(name: str = NAME, scanners: Sequence[str] = ()) -> Path:
     """The archive of this checkout's image; made if there is none yet."""
-    folder = cache_folder() / "image"
-    folder.mkdir(parents=True, exist_ok=True)
-    archive = folder / f"{_digest(name, _base_digest(), *_source())}.tar"
-    with _alone(folder / "lock"):
+    kind = "image-with-scanners" if scanners else "image"
+    folder, base = cache_folder() / kind, cache_folder() / "image"
+    for one in (folder, base):
+        one.mkdir(parents=True, exist_ok=True)
+    archive = folder / f"{_digest(name, *scanners, _base_digest(), *_source())}.tar"
+    with _alone(base / "lock"):
         if not archive.exists():
-            _make(archive, name, _base(folder))
+            _make(archive, name, _base(base), scanners)
     return archive
 
 
-def _make(archive: Path, name: str, base: Path) -> None:
+def _make(archive: Path, name: str, base: Path, scanners: Sequence[str]) -> None:
     """Beside its place, then renamed; archives of other sources are not kept."""
     settings = declared((HERE / "Dockerfile").read_text("utf-8"))
     with tempfile.TemporaryDirectory(dir=archive.parent) as folder:
         tree = Path(folder) / "tree"
         _run("cp", "--archive", "--link", base, tree)
         _install_ours(tree, Path(folder))
+        if scanners:
+            _install_scanners(tree, scanners)
         made = pack(
             Path(folder) / "image.tar",
             name,
@@ -128,6 +136,26 @@ def _install_ours(tree: Path, folder: Path) -> None:
     state.mkdir(mode=0o755)
 
 
+def _install_scanners(tree: Path, names: Sequence[str]) -> None:
+    """By the image's own Python, as it would in a pod, with the network settings of this machine.
+    What is mounted for that is seen by this one command alone."""
+    print(f"image: the scanners {', '.join(names)}", file=sys.stderr)
+    mounts = [f"mount -t proc proc {tree}/proc", f"mount --rbind /dev {tree}/dev"]
+    for path in ("/etc/resolv.conf", "/etc/hosts", "/etc/ssl/certs"):
+        if not path.endswith("certs"):
+            (tree / path[1:]).touch()
+        mounts.append(f"mount --bind {path} {tree}{path}")
+    own = {"HOME": "/tmp", "PILOTAGE_HOME": "/tmp/state", "PILOTAGE_CACHE": "/opt/pilotage"}
+    kept = client_environment(os.environ) | own | {"PATH": "/usr/local/bin:/usr/bin:/bin"}
+    kept.pop("UV_FIND_LINKS", None)  # folders of this machine
+    words = ["env", "-i", *(f"{key}={value}" for key, value in kept.items())]
+    inside = ["chroot", str(tree), *words, "pilotage", "scanners", "install", *names]
+    script = " && ".join([*mounts, f"exec {shlex.join(inside)}"])
+    _run("unshare", "--mount", "sh", "-c", script)
+    for left in (tree / "tmp").iterdir():
+        shutil.rmtree(left) if left.is_dir() else left.unlink()
+
+
 def _pip(tree: Path, *what: str | Path) -> None:
     _run(*UV, "pip", "install", "--quiet", "--python-version", PYTHON, "--link-mode", "copy",
          "--target", tree / PLACE, *what)  # fmt: skip
@@ -174,17 +202,17 @@ def _alone(lock: Path) -> Iterator[None]:
 def _run(*argv: str | Path) -> None:
     done = subprocess.run(list(map(str, argv)), cwd=ROOT, capture_output=True, text=True)
     if done.returncode:
-        said = (done.stderr or done.stdout).strip()[-2_000:]
+        said = f"{done.stdout}\n{done.stderr}".strip()[-2_000:]
         raise ClusterError(f"{Path(argv[0]).name} {argv[1]} failed", said)
 
 
 def main(argv: Sequence[str]) -> int:
     """2: a part is missing, or a step failed; it says which."""
-    if len(argv) not in (1, 2):
+    if not argv:
         print(__doc__, file=sys.stderr)
         return 2
     try:
-        shutil.copyfile(image(*argv[1:]), argv[0])
+        shutil.copyfile(image(*argv[1:2], scanners=argv[2:]), argv[0])
     except ClusterError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2

@@ -14,9 +14,9 @@ from typing import Any
 import pytest
 from cluster.handle import Cluster
 from cluster.program import free_port
+from cluster.python_images import python_images
 
 from operator_rig import Rig, install, rigged, until
-from python_image import python_images
 
 KIND = "mcptoolinstance"
 IMAGES = {f"localhost/greeter:{version}": {"VERSION": version} for version in ("1", "2")}

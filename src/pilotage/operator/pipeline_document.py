@@ -56,13 +56,16 @@ def steps(view: Mapping[str, Any]) -> list[dict[str, Any]]:
 
 
 def _told(one: Mapping[str, Any]) -> dict[str, Any]:
+    outputs = one.get("outputs") or {}
+    verdict = f"{outputs['verdict']}: {outputs.get('why')}" if "verdict" in outputs else ""
+    message = one.get("error") or one.get("why") or verdict
     told = {
         "name": one["name"],
         "state": one["state"],
         "outcome": one.get("outcome"),
         "attempt": one.get("attempt") or None,
         "seconds": one.get("seconds") or None,
-        "message": cut(one.get("error") or one.get("why") or "", MESSAGE_LIMIT) or None,
+        "message": cut(message, MESSAGE_LIMIT) or None,
     }
     return {key: value for key, value in told.items() if value is not None}
 

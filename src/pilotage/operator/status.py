@@ -13,7 +13,7 @@ from pilotage.operator.conditions import READY, TRUE, Condition
 from pilotage.operator.resources import MANAGER
 from pilotage.operator.runtime.events import Recorder, Weight
 
-EXPECTED = ("Progressing", "NoTools", "Suspended", "ScaledToZero")
+EXPECTED = ("Progressing", "NoTools", "Suspended", "ScaledToZero", "Running", "Waiting")
 """Reasons why something is not so, of which nobody need be warned."""
 
 

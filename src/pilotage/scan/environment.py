@@ -31,6 +31,8 @@ from pilotage.scan.install import install_node, install_python, machine_node
 from pilotage.scan.scanner import Install, Scanner
 
 MARKER = "pilotage.json"
+SHIPPED = Path("/opt/pilotage/scanners")
+"""Where an image brings scanners along (deploy/image): used as they are, and never written."""
 _VERSION = re.compile(r"\d+(?:\.\d+)+(?:[-+.]?[0-9A-Za-z]+)*")
 _NODE = Scanner("node", "", "", (), Install("pip", "node.txt", "bin/python"))
 
@@ -104,7 +106,9 @@ class Environments:
                 f"the lock of {scanner.name} cannot be read: {error.strerror}",
                 "reinstall pilotage",
             ) from None
-        return self.cache / "scanners" / f"{scanner.name}-{digest.hexdigest()[:16]}"
+        name = f"{scanner.name}-{digest.hexdigest()[:16]}"
+        shipped = SHIPPED / name
+        return self.cache / "scanners" / name if _noted(shipped) is None else shipped
 
     async def node(self, report: Report) -> tuple[str, ...]:
         """Node and npm: the machine's, else those of a locked environment."""

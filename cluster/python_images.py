@@ -21,8 +21,9 @@ from collections.abc import Iterable, Iterator, Mapping
 from importlib.metadata import Distribution, PackageNotFoundError, distribution
 from pathlib import Path
 
-from cluster.images import pack
 from packaging.requirements import Requirement
+
+from cluster.images import pack
 
 CACHE = Path.home() / ".cache" / "pilotage" / "python-images"
 LIBRARY = f"lib/python{sys.version_info.major}.{sys.version_info.minor}"
