@@ -79,4 +79,4 @@ def test_the_good_version_is_deployed_once_somebody_has_said_so(
         ("3/3", "localhost/shop:3"),
     ]
     assert tour.stdout.count('"step":"deploy"') == 3
-    assert "the shop is changed by two" in tour.stdout
+    assert "(rule releases-ask: the shop is changed by two)" in tour.stdout

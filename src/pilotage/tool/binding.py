@@ -72,14 +72,16 @@ def unfit(one: Approval | None, asked: Asked, now: int) -> str:
 def needs(one: Approval, earlier: str) -> NeedsApproval:
     left = one.needed - one.given
     persons = "a person" if left == 1 else f"{left} persons"
-    what = f"{one.tool} waits for {persons} to approve this call (rule {one.rule}){earlier}"
+    told = "" if one.why.startswith(one.rule) else f": {one.why}"  # its @why
+    rule = f"(rule {one.rule}{told})"
+    what = f"{one.tool} waits for {persons} to approve this call {rule}{earlier}"
     then = ", and its run goes on" if one.run else "; then send the very same call again"
     hint = f"somebody else: pilotage approvals approve {one.id}{then}"
-    told = {
+    about = {
         "id": one.id,
         "state": one.state.value,
         "needed": one.needed,
         "given": one.given,
         "expires": one.expires // 1_000_000,
     }
-    return NeedsApproval(what, hint, told)
+    return NeedsApproval(what, hint, about)
