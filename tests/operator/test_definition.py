@@ -8,6 +8,7 @@ import pytest
 
 from pilotage.domain.errors import BadInput
 from pilotage.operator.definition import Place, schema, wanted
+from pilotage.operator.parameters import match
 
 PLACE = Place("prod", "shop", "prices", "0b8b9a5e-uid")
 GIVEN = {"type": "object", "properties": {"id": {"type": "integer", "required": True}}}
@@ -110,3 +111,29 @@ def test_a_name_that_would_be_too_long_is_named_with_the_mend() -> None:
     with pytest.raises(BadInput, match="longer than") as raised:
         wanted({"builtin": "x"}, Place("prod", "a" * 30, "b" * 30, "uid"))
     assert "spec.name" in raised.value.hint
+
+
+@pytest.mark.parametrize(
+    ("declared", "said"),
+    [
+        ({"properties": {"id": {"type": "integer", "required": True}}}, ""),
+        ({"properties": {"id": {"enum": [1, 2]}}, "required": ["id"]}, ""),
+        ({"properties": {"id": {"type": ["string", "null"]}}, "required": ["id"]}, "integer"),
+        ({"properties": {"id": {}, "x": {}}, "required": ["id"]}, "it takes no x"),
+        ({"properties": {"id": {"type": "integer"}}}, "id, which is not required here"),
+        ({}, "it needs id"),
+    ],
+)
+def test_what_a_built_in_takes_is_compared_with_what_is_said_of_it(
+    declared: dict[str, Any], said: str
+) -> None:
+    takes = {
+        "properties": {"id": {"anyOf": [{"type": "number"}, {"const": None}]}},
+        "required": ["id"],
+        "additionalProperties": False,
+    }
+    if said == "integer":
+        takes["properties"] = {"id": {"type": "integer"}}
+    told = match(declared, takes)
+    assert told.status == ("False" if said else "True")
+    assert said in told.message

@@ -68,6 +68,7 @@ def test_the_article_s_manifest_applies_unchanged_and_its_tool_works(rig: Rig) -
     rig.apply_object(manifest)
     said = rig.wait("mcptool", "example-mcptool", "Ready")
     assert said["message"] == "k8s_resource_manager can be called"
+    rig.wait("mcptool", "example-mcptool", "Match", type="ParametersMatch")
     tool = "k8s_resource_manager"
     here = {"namespace": rig.namespace}
     box = {"resource_type": "configmap", "name": "box", **here}
@@ -93,6 +94,20 @@ def test_the_article_s_manifest_applies_unchanged_and_its_tool_works(rig: Rig) -
     assert rig.get("configmap", "box") is not None
     secrets = rig.house.call(tool, action="list", resource_type="secrets", **here)
     assert "are not for tools" in secrets["error"]
+
+
+def test_parameters_that_a_built_in_does_not_take_are_named(rig: Rig) -> None:
+    properties = {"limit": {"type": "string"}, "namespace": {"type": "string", "required": True}}
+    spec = {"builtin": "run_list", "parameters": {"type": "object", "properties": properties}}
+    rig.apply("MCPTool", "runs", spec)
+    rig.wait("mcptool", "runs", "Ready")  # it can be called, as it really is
+    said = rig.wait("mcptool", "runs", "Differ", type="ParametersMatch")
+    assert said["status"] == "False"
+    assert "limit is of the type integer, not string" in said["message"]
+    assert "it takes no namespace" in said["message"]
+    spec["parameters"] = {"type": "object", "properties": {"limit": {"type": "integer"}}}
+    rig.apply("MCPTool", "runs", spec)
+    assert rig.wait("mcptool", "runs", "Match", type="ParametersMatch")["status"] == "True"
 
 
 def test_an_endpoint_is_registered_changed_and_gone_with_its_object(rig: Rig) -> None:

@@ -10,6 +10,7 @@ from pilotage.domain.text import counted
 from pilotage.kubernetes.kind import Object
 from pilotage.operator import definition
 from pilotage.operator.conditions import FALSE, READY, TRUE, UNKNOWN, Condition, find
+from pilotage.operator.parameters import match
 from pilotage.operator.registrar import (
     NoSecret,
     Registrar,
@@ -64,9 +65,10 @@ class Tools:
         except PilotageError as error:
             return await self._not_registered(object, accepted, error)
         ready = readiness(standing, suspended=suspended)
-        await self._status.write(
-            object, [accepted, registered(standing), ready], standing_of(standing, wanted)
-        )
+        said = [accepted, registered(standing), ready]
+        if wanted.kind == "builtin" and "parameters" in spec and standing.takes is not None:
+            said.insert(1, match(spec["parameters"], standing.takes))
+        await self._status.write(object, said, standing_of(standing, wanted))
         return again(object, ready, self._registrar.refresh if wanted.secrets else None)
 
     async def _unacceptable(self, object: Object, wrong: BadInput) -> None:

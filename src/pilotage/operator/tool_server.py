@@ -47,7 +47,8 @@ class Away(PilotageError):
 class Standing:
     """How a registration stands at the server. `tools` are the names of its tools; `state` is
     ready, disabled, quarantined or unavailable, and `why` says why it is not ready. `quarantined`
-    are those of its tools that wait for a person; `held`: it was disabled, and not by us."""
+    are those of its tools that wait for a person; `held`: it was disabled, and not by us. `takes`:
+    the JSON Schema of what it takes, where it is one tool and the server has said so."""
 
     name: str
     owner: str
@@ -58,6 +59,7 @@ class Standing:
     tools: tuple[str, ...]
     quarantined: tuple[str, ...] = ()
     held: bool = False
+    takes: Mapping[str, Any] | None = None
 
 
 class ToolServer:
@@ -185,4 +187,5 @@ def _standing(view: Mapping[str, Any]) -> Standing:
         tuple(view["tools"]),
         tuple(view.get("quarantined", ())),
         view.get("held") is True,
+        view.get("input_schema"),
     )
