@@ -15,7 +15,7 @@ from typing import Any, Protocol
 import msgspec
 
 from pilotage.domain.errors import BadInput, Unavailable
-from pilotage.kubernetes.cluster import Certificate
+from pilotage.kubernetes.tls import Certificate
 from pilotage.process.run import Limits, Program, run
 
 REREAD_SECONDS = 60.0

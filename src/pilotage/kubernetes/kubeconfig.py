@@ -16,8 +16,9 @@ from typing import TYPE_CHECKING, Any
 import yaml
 
 from pilotage.domain.errors import BadInput, PilotageError
-from pilotage.kubernetes.cluster import Certificate, Cluster, Trust
+from pilotage.kubernetes.cluster import Cluster
 from pilotage.kubernetes.credentials import Credential, Fixed, Plugin, TokenFile, basic, bearer
+from pilotage.kubernetes.tls import Certificate, Trust
 
 if TYPE_CHECKING:
     from lightkube.config.kubeconfig import SingleConfig

@@ -12,8 +12,9 @@ from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
 from pilotage import __version__
-from pilotage.kubernetes.cluster import Certificate, Cluster, present
+from pilotage.kubernetes.cluster import Cluster
 from pilotage.kubernetes.errors import ApiError, Unreachable, refusal
+from pilotage.kubernetes.tls import Certificate, present
 
 if TYPE_CHECKING:
     import aiohttp
