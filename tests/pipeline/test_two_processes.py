@@ -112,6 +112,7 @@ async def test_a_stopped_owner_whose_lock_was_lost_does_nothing_more(
     assert pids(effects, "end") == [(f"s{n}", theirs) for n in range(6)]
     app = make_app(tmp_path)
     kinds = [event.kind async for event in app.runs.events(run)]
+    await app.runs.close()
     app.close()
     assert (kinds.count(Kind.TAKEN), kinds.count(Kind.FINISHED)) == (2, 6)
 

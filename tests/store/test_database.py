@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import sqlite3
 import subprocess
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -52,6 +54,37 @@ async def test_writes_keep_their_order_and_one_that_fails_undoes_only_itself(
     ended = await asyncio.gather(*map(database.write, work), return_exceptions=True)
     assert [type(one) for one in ended] == [type(None), ValueError, type(None), type(None)]
     assert names(database) == ["a", "b", "c"]
+
+
+def test_threads_that_read_and_end_leave_nothing_behind(database: Database) -> None:
+    """A server's threads come and go with its load, for weeks."""
+
+    def files() -> int:
+        links = (os.readlink(one) for one in Path("/proc/self/fd").iterdir() if one.is_symlink())
+        return sum(one.startswith(str(database.path)) for one in links)
+
+    names(database)
+    before = files()
+    for _ in range(20):
+        thread = threading.Thread(target=names, args=[database])
+        thread.start()
+        thread.join()
+    assert files() == before
+
+
+def test_readers_at_once_see_what_was_written_and_by_whom(database: Database) -> None:
+    database.write_now(keep("a"))
+    with ThreadPoolExecutor(8) as pool:
+        assert list(pool.map(lambda _: names(database), range(200))) == [["a"]] * 200
+    other = Database(database.path)
+    try:
+        version = database.version()
+        assert database.version() == version
+        other.write_now(keep("b"))
+        assert database.version() != version
+    finally:
+        other.close()
+    assert names(database) == ["a", "b"]
 
 
 def call(number: int = 0) -> ToolCall:

@@ -72,12 +72,12 @@ class Watch:
 
     async def _look_out(self) -> None:
         """Notice what other processes write: one cheap look each WATCH_SECONDS, for all runs."""
-        version, number = rows.version(self._database), rows.last(self._database)
+        version, number = self._database.version(), rows.last(self._database)
         for run in [*self._bells, *self._live]:
             self.ring(run)
         while self._live or self._bells:
             await asyncio.sleep(WATCH_SECONDS)
-            now = rows.version(self._database)
+            now = self._database.version()
             if now == version:
                 continue
             version = now

@@ -32,8 +32,8 @@ LAZY_SECONDS = 0.05
 OPEN_SECONDS = 30.0
 READ_MILLISECONDS = 1_000
 READ_CACHE_KIB = 512
-"""Pages that the connection of each thread that reads keeps. A server has up to fifty such threads,
-and SQLite's own 2 MiB each would be 100 MiB; the system keeps the file's pages as well."""
+"""Pages that each connection that reads keeps. A server may have fifty in use at once, and SQLite's
+own 2 MiB each would be 100 MiB; the system keeps the file's pages as well."""
 QUEUE_LIMIT = 20_000
 GROUP_LIMIT = 1_000
 
@@ -51,7 +51,7 @@ class Database:
     """`await write(f)` returns when `f`'s changes are on disk.
 
     Each write runs in its own savepoint: one that raises undoes only itself. Writes of one process
-    keep their order. Reads run in the caller's thread on a connection of their own.
+    keep their order. Reads run in the caller's thread, on a connection that nobody else uses then.
     """
 
     def __init__(self, path: Path) -> None:
@@ -59,7 +59,8 @@ class Database:
         self._queue: deque[_Job[Any]] = deque()
         self._wake: SimpleQueue[None] = SimpleQueue()
         self._closing = False
-        self._readers = threading.local()
+        self._idle: list[sqlite3.Connection] = []  # readers that nobody uses now
+        self._watcher: sqlite3.Connection | None = None
         self._opened: list[sqlite3.Connection] = []
         self._hooks: list[tuple[Callable[[], bool], Hook]] = []
         self.riders: list[Any] = []
@@ -138,26 +139,40 @@ class Database:
     def read(self, query: str, *values: Any) -> list[sqlite3.Row]:
         """Rows of one query, seeing all that was committed before. Unavailable where the file
         cannot be read."""
+        reader = None
         try:
-            return self._reader().execute(query, values).fetchall()
+            try:
+                reader = self._idle.pop()
+            except IndexError:
+                reader = self._open_reader()
+            return reader.execute(query, values).fetchall()
         except sqlite3.OperationalError as error:
             raise Unavailable(f"{self.path} could not be read: {error}", "try again") from error
         except OverflowError:
             raise BadInput("a number is too large", "at most 9223372036854775807") from None
+        finally:
+            if reader is not None:
+                self._idle.append(reader)
 
-    def _reader(self) -> sqlite3.Connection:
-        """The connection of this thread. It waits for nobody long: an event loop stands still
-        meanwhile."""
-        found: sqlite3.Connection | None = getattr(self._readers, "connection", None)
-        if found is None:
-            found = self._connect()
-            found.execute("PRAGMA query_only=ON")
-            found.execute(f"PRAGMA busy_timeout={READ_MILLISECONDS}")
-            found.execute(f"PRAGMA cache_size=-{READ_CACHE_KIB}")
-            found.row_factory = sqlite3.Row
-            self._readers.connection = found
-            self._opened.append(found)
+    def version(self) -> int:
+        """A number that is another one after each commit of anybody to the file. It holds for one
+        connection, so this has its own: for one caller.
+        Source: https://sqlite.org/pragma.html#pragma_data_version"""
+        if self._watcher is None:
+            self._watcher = self._open_reader()
+        found: int = self._watcher.execute("PRAGMA data_version").fetchone()[0]
         return found
+
+    def _open_reader(self) -> sqlite3.Connection:
+        """One more than were ever in use at once. It waits for nobody long: an event loop stands
+        still meanwhile."""
+        made = self._connect()
+        made.execute("PRAGMA query_only=ON")
+        made.execute(f"PRAGMA busy_timeout={READ_MILLISECONDS}")
+        made.execute(f"PRAGMA cache_size=-{READ_CACHE_KIB}")
+        made.row_factory = sqlite3.Row
+        self._opened.append(made)
+        return made
 
     @property
     def waiting(self) -> int:

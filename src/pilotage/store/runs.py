@@ -197,10 +197,3 @@ def changed(database: Database, after: int) -> tuple[int, dict[str, int]]:
     query = "SELECT max(number), run, max(seq) FROM run_event WHERE number > ? GROUP BY run"
     found = database.read(query, after)
     return max((row[0] for row in found), default=after), {row[1]: row[2] for row in found}
-
-
-def version(database: Database) -> int:
-    """A number that is another one after each commit of any other connection to the file.
-    Source: https://sqlite.org/pragma.html#pragma_data_version"""
-    found: int = database.read("PRAGMA data_version")[0][0]
-    return found
