@@ -1,10 +1,12 @@
 """python -m bench.reconcile: what the Kubernetes operator costs, on a real API server.
 
 So many MCPTools are declared; the operator is started, and registers each at a tool server that
-answers at once. Measured are its CPU a reconciliation, its memory an object, reconciliations a
-second, and, while it is started anew with all of them waiting, the time from a change of one object
-until its status says that it is registered. Then kopf does the same work on the same objects.
-Goals: at most 1 ms, at most 10 KB, at least 300 a second.
+answers at once: four requests, since it sets its finalizer, registers, writes the status and tells
+an event. Started anew, it asks the server once for each, and finds that all is as it was. Measured
+are its CPU a reconciliation, its memory an object and reconciliations a second, of both; and, while
+it is started once more, the time from a change of one object until its status says that it is
+registered. Then kopf does the first work on the same objects. Goals: at most 1 ms, at most 10 KB,
+at least 300 a second.
 """
 
 from __future__ import annotations
@@ -146,8 +148,8 @@ class Bench:
             return int((await answer.json())["count"])
 
 
-async def ours(bench: Bench, idle: Idle) -> tuple[Cost, list[float]]:
-    """The first registration of all; then, started anew, how soon a change is seen."""
+async def ours(bench: Bench, idle: Idle) -> Cost:
+    """An operator that starts looks at all of them once."""
     began, operator = time.monotonic(), bench.operate()
     try:
 
@@ -155,10 +157,9 @@ async def ours(bench: Bench, idle: Idle) -> tuple[Cost, list[float]]:
             return await bench.reconciled() >= bench.count
 
         await until(all_there, 0.5)  # to be looked at costs an operator CPU as well
-        cost = idle.beside(operator, time.monotonic() - began, bench.count)
+        return idle.beside(operator, time.monotonic() - began, bench.count)
     finally:
         operator.stop()
-    return cost, await seen(bench)
 
 
 async def seen(bench: Bench) -> list[float]:
@@ -261,8 +262,9 @@ async def measured(bench: Bench, *, with_peer: bool) -> int:
         idle = await settled(bench.operate())
         print(f"declaring {bench.count} MCPTools ...", flush=True)
         await bench.declare()
-        cost, changes = await ours(bench, idle)
-    lines = [cost.line("pilotage")]
+        cost, again = await ours(bench, idle), await ours(bench, idle)
+        changes = await seen(bench)
+    lines = [cost.line("pilotage"), again.line("once more")]
     peer = peers.kopf() if with_peer else None
     other: Cost | None = None
     if peer is not None:
@@ -272,25 +274,31 @@ async def measured(bench: Bench, *, with_peer: bool) -> int:
         lines.append(other.line("kopf"))
     print(f"{'':12} {'CPU ms':>10} {'KB/object':>10} {'a second':>10} {'seconds':>9}")
     print("\n".join(lines))
-    return verdict(cost, other, changes)
+    latency(changes)
+    if other is not None:
+        cpu, size = other.cpu / cost.cpu, other.bytes / cost.bytes
+        print(f"kopf takes {cpu:.1f} x the CPU and {size:.1f} x the memory an object")
+    met = [verdict("the first time", cost), verdict("once more", again)]
+    return 0 if all(met) else 1
 
 
-def verdict(cost: Cost, other: Cost | None, changes: list[float]) -> int:
+def latency(changes: list[float]) -> None:
     points = statistics.quantiles(changes, n=100)
     print(
         f"from a change to Registered, with all others waiting: p50 {points[49] * 1e3:.0f} ms, "
         f"p99 {points[98] * 1e3:.0f} ms ({len(changes)} changes)"
     )
-    if other is not None:
-        cpu, size = other.cpu / cost.cpu, other.bytes / cost.bytes
-        print(f"kopf takes {cpu:.1f} x the CPU and {size:.1f} x the memory an object")
+
+
+def verdict(what: str, cost: Cost) -> bool:
+    """Print what was reached of the goals; was it all?"""
     each, size, rate = cost.cpu / cost.count, cost.bytes / cost.count, cost.count / cost.seconds
     met = each <= GOAL_CPU and size <= GOAL_BYTES and rate >= GOAL_RATE
     print(
-        f"{each * 1e3:.2f} ms CPU (goal 1), {size / 1e3:.1f} KB (goal 10), {rate:.0f} a second "
-        f"(goal 300): {'met' if met else 'not met'}"
+        f"{what}: {each * 1e3:.2f} ms CPU (goal 1), {size / 1e3:.1f} KB (goal 10), {rate:.0f} a "
+        f"second (goal 300): {'met' if met else 'not met'}"
     )
-    return 0 if met else 1
+    return met
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -128,3 +128,14 @@ def test_a_change_that_comes_while_the_server_still_thinks_is_the_last_word(rig:
     finally:
         rig.house.program.thaw()
     stands(rig, "slow", "code_quality_checker")
+
+
+def test_what_is_suspended_and_resumed_at_once_can_be_called(rig: Rig) -> None:
+    """The status of the first change need not be in our cache when the second comes."""
+    rig.apply("MCPTool", "brief", SCAN)
+    stands(rig, "brief", "security_scanner")
+    for _ in range(8):
+        for on in ("true", "false"):
+            patch = f'-p={{"spec":{{"suspend":{on}}}}}'
+            rig.kubectl("patch", "mcptool", "brief", "--type=merge", patch)
+        stands(rig, "brief", "security_scanner")

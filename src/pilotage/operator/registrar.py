@@ -96,8 +96,7 @@ class Registrar:
         await self._forget(_secrets(object) - {secret.name for secret in wanted.secrets})
         if suspended and standing.state != "disabled":
             return await self.server.enable(wanted.name, owner, on=False)
-        ours = _was_suspended(object) and not standing.held
-        if not suspended and standing.state == "disabled" and ours:
+        if not suspended and standing.state == "disabled" and not standing.held:
             return await self.server.enable(wanted.name, owner, on=True)
         return standing
 
@@ -185,11 +184,6 @@ class Registrar:
 def _secrets(object: Object) -> set[str]:
     """The names of the secrets that were kept for it at the server."""
     return set(object.get("status", {}).get("secrets", ()))
-
-
-def _was_suspended(object: Object) -> bool:
-    said = object.get("status", {}).get("conditions", ())
-    return any(one["reason"] == "Suspended" for one in said)
 
 
 def _differs(object: Object, standing: Standing | None, finalizer: str) -> bool:
