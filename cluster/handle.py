@@ -55,6 +55,12 @@ class Cluster(Access):
             raise ClusterError("this cluster has no node", "join(..., node=True)")
         import_image(Path(self._containerd), archive)
 
+    @property
+    def processes(self) -> dict[str, int]:
+        """The ids of the parts that run."""
+        found: dict[str, int | None] = self._order("describe")["processes"]
+        return {name: process for name, process in found.items() if process is not None}
+
     def start(self, part: str = "kube-apiserver") -> None:
         """Start a stopped part again, with the same port and data. The API server is waited for."""
         self._order("start", part)

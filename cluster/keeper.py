@@ -98,6 +98,7 @@ class Keeper:
             "kubeconfig": str(self.control_plane.kubeconfig),
             "server": self.control_plane.server,
             "address": self.control_plane.address,
+            "processes": {name: one.pid for name, one in self.control_plane.parts.items()},
             "containerd": str(self.node.containerd_socket) if self.node else None,
         }
 
