@@ -7,6 +7,7 @@ import contextlib
 from dataclasses import replace
 
 import pytest
+import uvloop
 from cluster.access import Access
 from cluster.handle import Cluster as Running
 
@@ -256,6 +257,17 @@ async def test_a_server_that_is_not_ours_to_trust_is_unreachable(entrance: Clust
 async def test_a_name_is_never_a_path(client: Client, name: str) -> None:
     with pytest.raises(BadInput):
         await client.get(CONFIG_MAP, name, "default")
+
+
+def test_no_event_loop_that_writes_behind_the_fence_is_taken(control_plane: Access) -> None:
+    async def ask() -> None:
+        async with Client(kubeconfig.read(control_plane.kubeconfig)) as client:
+            client.transport.shut = lambda: False
+            await client.get(NAMESPACE, "default")
+
+    asyncio.run(ask())
+    with pytest.raises(RuntimeError, match="behind the back"):
+        uvloop.run(ask())
 
 
 async def test_a_connection_that_is_shut_lets_nothing_out(client: Client, namespace: str) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from operator_pipelines import ended, good, pipeline, run, scan
-from operator_rig import Rig, until
+from operator_rig import CLUSTER, Rig, until
 
 
 def waits(rig: Rig, name: str) -> list[dict[str, Any]]:
@@ -160,6 +160,7 @@ def test_a_run_whose_start_was_not_written_down_is_found_again(rig: Rig) -> None
             "Authorization": f"Bearer {rig.house.keys['cluster']}",
             "Content-Type": "application/json",
             "Idempotency-Key": made["metadata"]["uid"],
+            "Pilotage-Acting-For": f"kubernetes:{CLUSTER}/{rig.namespace}",
         },
     )
     with urllib.request.urlopen(request) as answer:
@@ -178,6 +179,33 @@ def test_a_run_goes_when_its_time_is_over_and_ends_when_it_is_deleted(rig: Rig) 
     waits(rig, "gone")
     rig.kubectl("delete", "mcppipelinerun", "gone", "--timeout=60s")
     until(lambda: [one["state"] for one in runs_of(rig, "asks")] == ["ended"], "its end")
+
+
+def test_a_status_that_names_the_run_of_another_moves_nothing_of_it(rig: Rig) -> None:
+    """Whoever may write the status of an object must not get at runs by that."""
+    steps = [scan("look", rig, on_failure="manual")]
+    _, theirs = rig.house.ask("POST", "/api/v2/runs", {"pipeline": {"name": "x", "steps": steps}})
+    pipeline(rig, "asks", *steps)
+    run(rig, "forged", "asks")
+    waits(rig, "forged")
+    own = rig.get("mcppipelinerun", "forged")["status"]["runId"]  # type: ignore[index]
+    forged = json.dumps({"status": {"runId": theirs["run"]}})
+    argv = ("patch", "mcppipelinerun", "forged", "--subresource=status", "--type=merge")
+    rig.kubectl(*argv, "-p", forged)
+    until(lambda: rig.get("mcppipelinerun", "forged")["status"]["runId"] == own, "its own")  # type: ignore[index]
+    rig.operators.pop().stop(kill=True)
+    rig.kubectl(*argv, "-p", forged)
+    rig.operate()  # what it had remembered is gone
+    rig.kubectl("delete", "mcppipelinerun", "forged", "--timeout=60s")
+    for id, state in ((own, "ended"), (theirs["run"], "waiting")):
+        assert rig.house.ask("GET", f"/api/v2/runs/{id}")[1]["state"] == state
+
+
+def test_a_run_acts_for_its_namespace(rig: Rig) -> None:
+    pipeline(rig, "two", good("first"))
+    run(rig, "two-1", "two")
+    _, view = rig.house.ask("GET", f"/api/v2/runs/{ended(rig, 'two-1')['runId']}")
+    assert view["principal"] == f"kubernetes:{CLUSTER}/{rig.namespace} via key:the-cluster"
 
 
 @pytest.mark.parametrize(

@@ -199,3 +199,28 @@ def test_the_version_changes_with_every_word_that_may_change_an_answer(tmp_path:
     assert made(tmp_path, "").version == before
     assert made(tmp_path, RULES).version != before
     assert before == policy.load().version
+
+
+OWN = """
+@id("shop-only")
+forbid (principal, action, resource == Tool::"deploy")
+when { principal has namespace && !(principal.cluster == "prod" && principal.namespace == "shop") };
+"""
+
+
+@pytest.mark.parametrize(
+    ("name", "answer"),
+    [
+        ("kubernetes:prod/shop via key:k", Answer.ALLOW),
+        ("kubernetes:prod/other via key:k", Answer.DENY),
+        ("kubernetes:test/shop via key:k", Answer.DENY),
+        ("key:k", Answer.ALLOW),
+        ("kubernetes:prod:x/shop via key:k", Answer.ALLOW),  # a person, who has no namespace
+    ],
+)
+def test_a_rule_sees_for_which_namespace_somebody_acts(
+    tmp_path: Path, name: str, answer: Answer
+) -> None:
+    rules = made(tmp_path, OWN)
+    by = Principal(name, frozenset({"developer"}))
+    assert rules.decide(by, "deploy", WRITE).answer is answer

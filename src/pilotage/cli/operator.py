@@ -40,8 +40,5 @@ def run(arguments: argparse.Namespace) -> int:
         refresh=arguments.secret_seconds,
         untied=arguments.refuse_approvals,
     )
-    import uvloop  # here, as the rest: other verbs need none of it
-
-    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(serve(settings, options.of(arguments), names))
+    asyncio.run(serve(settings, options.of(arguments), names))  # no uvloop: see Transport.shut
     return 0

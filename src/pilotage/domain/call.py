@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
@@ -10,6 +11,7 @@ from typing import Any
 from msgspec import Struct
 
 from pilotage.domain.deadline import Deadline
+from pilotage.domain.pattern import pattern
 
 
 class Effect(StrEnum):
@@ -45,7 +47,28 @@ class Principal:
 
 
 VIA = " via "
-"""In a principal's name, between a person and the key by which a program speaks for them."""
+"""In a principal's name, between whom a program speaks for and the key by which it does."""
+_TENANT = pattern(r"kubernetes:([^:/]+)/([a-z0-9-]+)" + VIA + ".+", re.DOTALL)
+
+
+@dataclass(frozen=True, slots=True)
+class Tenant:
+    """A namespace of a cluster, as the operator of that cluster names both."""
+
+    cluster: str
+    namespace: str
+
+    @property
+    def name(self) -> str:
+        """Under which a program speaks for it. No person is called so: theirs have a colon where
+        this has its slash (kubernetes:CLUSTER:PERSON)."""
+        return f"kubernetes:{self.cluster}/{self.namespace}"
+
+
+def tenant_of(by: Principal) -> Tenant | None:
+    """The namespace for which a program acts, if it does: a run that was declared there."""
+    found = _TENANT.fullmatch(by.name)
+    return Tenant(found[1], found[2]) if found else None
 
 
 LET_GO = "let go"

@@ -7,6 +7,7 @@
         namespaces: [shop, "team-*"]     # globs; left out: all that the account may
         kinds: [deployments.apps, services]
         secrets: redact                  # show their keys without values; left out: refuse
+        tenants: any                     # runs of a namespace may leave it; left out: own
       here: {pod: true}                  # the cluster around this pod, by its service account
 
 A pod whose settings name no cluster has one, "in-cluster".
@@ -16,12 +17,13 @@ from __future__ import annotations
 
 import fnmatch
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
 import msgspec
 
+from pilotage.domain.call import Principal, tenant_of
 from pilotage.domain.errors import BadInput, Denied
 from pilotage.kubernetes import kubeconfig
 from pilotage.kubernetes.client import Client
@@ -62,16 +64,24 @@ class Declared(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
     namespaces: tuple[str, ...] = ("*",)
     kinds: tuple[str, ...] = KINDS
     secrets: Literal["refuse", "redact"] = "refuse"
+    tenants: Literal["own", "any"] = "own"
 
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """One cluster in use: who talks to it, what it serves, and what may be touched."""
+    """One cluster in use: who talks to it, what it serves, and what may be touched. `tenant`: the
+    namespace that nothing of this call may leave; "": all that the bounds allow."""
 
     name: str
     client: Client
     discovery: Discovery
     bounds: Declared
+    tenant: str = ""
+
+    @property
+    def namespace(self) -> str:
+        """Where something is that names no namespace."""
+        return self.tenant or self.client.cluster.namespace
 
     def check(self, kind: Kind, namespace: str | None) -> None:
         """Denied, with what is allowed, for what is out of bounds."""
@@ -88,6 +98,8 @@ class Place:
             )
         if namespace is not None:
             self.check_namespace(namespace)
+        elif self.tenant:
+            raise self._left(f"{kind.resource}, which are in none")
 
     def check_namespace(self, namespace: str) -> None:
         """Denied, with what is allowed, for a namespace that is out of bounds."""
@@ -97,6 +109,14 @@ class Place:
                 f"allowed: {', '.join(self.bounds.namespaces)}; "
                 f"settings file: clusters.{self.name}.namespaces",
             )
+        if self.tenant and namespace != self.tenant:
+            raise self._left("all of them" if namespace == "*" else namespace)
+
+    def _left(self, what: str) -> Denied:
+        return Denied(
+            f"a run of the namespace {self.tenant} touches that namespace only, not {what}",
+            f"settings file: clusters.{self.name}.tenants: any",
+        )
 
 
 class Clusters:
@@ -112,8 +132,10 @@ class Clusters:
             return sorted(self._given)
         return [IN_CLUSTER] if self._account.is_dir() else []
 
-    def get(self, name: str = "") -> Place:
-        """One of them; "": the only one. BadInput names those that there are."""
+    def get(self, name: str, by: Principal) -> Place:
+        """One of them, as `by` may use it; "": the only one. BadInput names those that there are.
+        A run that a namespace of a cluster has begun keeps to that namespace, in whichever cluster,
+        unless the settings let its like go anywhere."""
         known = self.names()
         if not name and len(known) == 1:
             name = known[0]
@@ -125,7 +147,10 @@ class Clusters:
             bounds = _declared(name, self._given.get(name, {"pod": True}))
             client = Client(self._find(bounds))
             self._open[name] = Place(name, client, Discovery(client), bounds)
-        return self._open[name]
+        place, tenant = self._open[name], tenant_of(by)
+        if tenant is None or place.bounds.tenants == "any":
+            return place
+        return replace(place, tenant=tenant.namespace)
 
     def _find(self, bounds: Declared) -> Cluster:
         if bounds.pod:

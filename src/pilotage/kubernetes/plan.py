@@ -112,7 +112,7 @@ async def _placed(place: Place, object: Object, namespace: str) -> tuple[Kind, O
         raise BadInput(f"the {label} has the annotation {ours[0]}", f"{OURS} is for Pilotage alone")
     where = None
     if kind.namespaced:
-        where = str(meta.get("namespace") or namespace or place.client.cluster.namespace)
+        where = str(meta.get("namespace") or namespace or place.namespace)
         if namespace and where != namespace:
             what = f"the {label} says it is in {where}, the call says {namespace}"
             raise BadInput(what, "leave one of them out")

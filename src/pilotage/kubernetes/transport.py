@@ -53,7 +53,8 @@ class Transport:
         self.fence: Callable[[str], None] | None = None
         """Asked with the method before each request; it raises to hold it back."""
         self.shut: Callable[[], bool] | None = None
-        """Asked each time that bytes leave, at the last moment: true, and the connection ends."""
+        """Asked each time that bytes leave, at the last moment: true, and the connection ends. Set
+        it only where asyncio's own event loop runs: uvloop writes without our sockets."""
         self._session: aiohttp.ClientSession | None = None
         self._retired: aiohttp.ClientSession | None = None
         self._tls: ssl.SSLContext | None = None
@@ -210,6 +211,10 @@ class Transport:
 
     def _socket(self, info: Any) -> socket.socket:
         """A socket that finds out when its peer is gone."""
+        if self.shut is not None and not isinstance(
+            asyncio.get_running_loop(), asyncio.SelectorEventLoop
+        ):
+            raise RuntimeError("this event loop would write behind the back of Transport.shut")
         family, kind, protocol, *_ = info
         made = _Guarded(family, kind, protocol)
         made.transport = self

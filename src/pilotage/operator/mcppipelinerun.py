@@ -3,6 +3,9 @@
 The run is the server's: it is started under the object's UID as its idempotency key, so that no
 restart of ours or of the server's starts it twice. Here it is only looked at, and told what people
 have written into the object.
+
+It acts for the namespace of its object, and we ask about it in that name: what the server knows
+under this name and this UID is its run, whatever somebody may have written into its status.
 """
 
 from __future__ import annotations
@@ -14,6 +17,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 from urllib.parse import quote
 
+from pilotage.domain.call import Tenant
 from pilotage.domain.errors import BadInput, Conflict, NotFound, PilotageError
 from pilotage.kubernetes import errors
 from pilotage.kubernetes.client import Client
@@ -29,6 +33,7 @@ REFUSED_SECONDS = 30.0
 LETTING_GO_SECONDS = 600.0
 SUCCEEDED = "Succeeded"
 RUNS = "/api/v2/runs"
+ACTING_FOR = "Pilotage-Acting-For"
 _VERBS = {"approve": "approve", "reject": "reject", "retry": "resume"}
 UNTIED = (
     "spec.approvals is not heard here: without the cluster's admission policy nobody can tell who "
@@ -60,6 +65,7 @@ class PipelineRuns:
 
     def __init__(self, parts: Parts) -> None:
         self._parts = parts
+        self._runs: dict[str, str] = {}  # by the UID of the object: what it is at the server
         self._told: set[tuple[str, ...]] = set()  # what people have said, and the server has heard
 
     async def reconcile(self, key: str) -> float | None:
@@ -92,15 +98,36 @@ class PipelineRuns:
 
     async def _view(self, object: Object) -> tuple[dict[str, Any], dict[str, Any]]:
         """How its run stands at the server, started if it is not there, and what it runs."""
-        status = object.get("status") or {}
+        status, uid = object.get("status") or {}, object["metadata"]["uid"]
         if "runId" not in status:
-            return await self._start(object)
+            view, pipeline = await self._start(object)
+            self._runs[uid] = view["run"]
+            return view, pipeline
         try:
-            path = f"{RUNS}/{quote(status['runId'])}"
-            return await self._parts.server.ask("GET", path), dict(status.get("pipeline") or {})
+            run = self._runs.get(uid) or await self._found(object)
+            view = await self._ask("GET", f"{RUNS}/{quote(run)}", object)
         except NotFound:
             what = f"the server does not know run {status['runId']} any more"
             raise _Over("RunLost", what) from None
+        self._runs[uid] = run
+        return view, dict(status.get("pipeline") or {})
+
+    async def _found(self, object: Object) -> str:
+        """The run that the server has for it. NotFound."""
+        found = await self._ask("GET", RUNS, object, key=object["metadata"]["uid"])
+        if not found["runs"]:
+            raise NotFound("it has no run at the server")
+        return str(found["runs"][0]["id"])
+
+    async def _ask(
+        self, method: str, path: str, object: Object, body: Any = None, **query: str
+    ) -> dict[str, Any]:
+        """In the name of its namespace."""
+        return await self._parts.server.ask(method, path, body, self._headers(object), **query)
+
+    def _headers(self, object: Object) -> dict[str, str]:
+        tenant = Tenant(self._parts.cluster, object["metadata"]["namespace"])
+        return {ACTING_FOR: tenant.name}
 
     async def _start(self, object: Object) -> tuple[dict[str, Any], dict[str, Any]]:
         """Its run, started now or before a crash of ours. What it runs is fixed from here on."""
@@ -118,9 +145,10 @@ class PipelineRuns:
         if "timeoutSeconds" in spec:
             body["timeout"] = spec["timeoutSeconds"]
         try:
-            view = await parts.server.ask("POST", RUNS, body, {"Idempotency-Key": meta["uid"]})
-        except Conflict:
-            view = await self._under(meta["uid"])  # the pipeline has changed since it was started
+            headers = {**self._headers(object), "Idempotency-Key": meta["uid"]}
+            view = await parts.server.ask("POST", RUNS, body, headers)
+        except Conflict:  # the pipeline has changed since it was started
+            view = await self._ask("GET", f"{RUNS}/{quote(await self._found(object))}", object)
         except Away:
             raise
         except BadInput as wrong:
@@ -131,11 +159,6 @@ class PipelineRuns:
         ran = {"uid": meta["uid"], "generation": meta["generation"]}
         return view, {**ran, "digest": view["plan"]["digest"]}
 
-    async def _under(self, key: str) -> dict[str, Any]:
-        found = await self._parts.server.ask("GET", RUNS, key=key)
-        run = found["runs"][0]["id"]
-        return await self._parts.server.ask("GET", f"{RUNS}/{quote(run)}")
-
     async def _say(self, object: Object, view: dict[str, Any]) -> None:
         """Tell the server what people have written: an end, approvals. `view` is brought up to
         date where that has changed anything."""
@@ -143,8 +166,8 @@ class PipelineRuns:
             return
         path, spec = f"{RUNS}/{quote(view['run'])}", object["spec"]
         if spec.get("cancelled"):
-            said = await self._tell(f"{path}/cancel", {"reason": "spec.cancelled"}, "")
-            view |= said or {}
+            said = {"reason": "spec.cancelled"}
+            view |= await self._tell(f"{path}/cancel", said, self._headers(object)) or {}
             return
         open_ones = {one["id"]: one["step"] for one in pipeline_document.waiting(view)}
         calls = {one.get("approval") for one in view["steps"]}
@@ -158,15 +181,15 @@ class PipelineRuns:
             else:
                 body = {"step": open_ones[one["id"]], "reason": reason}
                 at = f"{path}/{verb}"
-            await self._tell(at, body, one["user"])
+            person = f"kubernetes:{self._parts.cluster}:{one['user']}"
+            await self._tell(at, body, {ACTING_FOR: person})
             self._told.add(word)
 
-    async def _tell(self, path: str, body: Mapping[str, Any], user: str) -> dict[str, Any] | None:
-        """Say it, in the name of `user`. What was said before, or comes too late, is no error; what
-        that person may not say is told by the server, and shown as it waits on."""
-        headers = (
-            {"Pilotage-Acting-For": f"kubernetes:{self._parts.cluster}:{user}"} if user else {}
-        )
+    async def _tell(
+        self, path: str, body: Mapping[str, Any], headers: Mapping[str, str]
+    ) -> dict[str, Any] | None:
+        """Say it, in the name that the headers hold. What was said before, or comes too late, is no
+        error; what they may not say is told by the server, and shown as it waits on."""
         try:
             return await self._parts.server.ask("POST", path, body, headers)
         except Away:
@@ -174,7 +197,7 @@ class PipelineRuns:
         except (Conflict, NotFound):
             return None
         except PilotageError as error:
-            _log.warning("%s of %s is refused: %s", path, user or "the operator", error)
+            _log.warning("%s of %s is refused: %s", path, headers[ACTING_FOR], error)
             return None
 
     async def _mirror(
@@ -197,14 +220,19 @@ class PipelineRuns:
             said = Condition(SUCCEEDED, UNKNOWN, "ApprovalsRefused", UNTIED + said.message)
         await self._parts.status.write(object, [said], more)
         if ended:
-            uid = object["metadata"]["uid"]
-            self._told = {word for word in self._told if word[0] != uid}
+            self._forget(object)
             ttl: float | None = object["spec"].get("ttlSecondsAfterFinished")
             return ttl
         return WAITING_SECONDS if view["state"] == "waiting" else LOOK_SECONDS
 
+    def _forget(self, object: Object) -> None:
+        uid = object["metadata"]["uid"]
+        self._runs.pop(uid, None)
+        self._told = {word for word in self._told if word[0] != uid}
+
     async def _refuse(self, object: Object, over: _Over) -> None:
         """It has ended, and no run of it goes on."""
+        self._forget(object)
         more = {**_kept(object.get("status") or {}), "state": "ended", "outcome": over.outcome}
         said = Condition(SUCCEEDED, FALSE, over.reason, over.what)
         await self._parts.status.write(object, [said], {**more, "completionTime": moment()})
@@ -222,26 +250,28 @@ class PipelineRuns:
 
     async def _leave(self, object: Object) -> float | None:
         """What still runs is ended first."""
-        meta, status = object["metadata"], object.get("status") or {}
+        meta = object["metadata"]
         if self._parts.finalizer not in meta.get("finalizers", ()):
             return None
         try:
-            await self._end(meta["uid"], status)
+            await self._end(object)
         except Away as away:
             if seconds_since(meta["deletionTimestamp"]) < LETTING_GO_SECONDS:
                 return away.seconds
         await self._parts.status.let_go(object)
+        self._forget(object)
         return None
 
-    async def _end(self, key: str, status: Mapping[str, Any]) -> None:
-        if status.get("completionTime"):
+    async def _end(self, object: Object) -> None:
+        """Its run, also one that was started and never written down."""
+        if (object.get("status") or {}).get("completionTime"):
             return
-        run = status.get("runId")
-        if run is None:  # started, and never written down
-            found = (await self._parts.server.ask("GET", RUNS, key=key))["runs"]
-            run = found[0]["id"] if found else None
-        if run is not None:
-            await self._tell(f"{RUNS}/{quote(run)}/cancel", {"reason": "it was deleted"}, "")
+        try:
+            run = self._runs.get(object["metadata"]["uid"]) or await self._found(object)
+        except NotFound:
+            return
+        said = {"reason": "it was deleted"}
+        await self._tell(f"{RUNS}/{quote(run)}/cancel", said, self._headers(object))
 
 
 class _Over(PilotageError):

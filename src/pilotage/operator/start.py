@@ -8,6 +8,7 @@ from typing import Any
 from pilotage.ci.client import Client as ServerClient
 from pilotage.config import Settings
 from pilotage.domain.errors import BadInput
+from pilotage.domain.pattern import pattern
 from pilotage.kubernetes import kubeconfig
 from pilotage.kubernetes.client import Client
 from pilotage.kubernetes.errors import ApiError
@@ -34,6 +35,7 @@ from pilotage.operator.tool_server import ToolServer
 
 PACE = (0.05, 300.0)
 """Seconds between tries at one object: at first, and at most."""
+_NAME = pattern(r"[A-Za-z0-9](?:[A-Za-z0-9._-]{0,61}[A-Za-z0-9])?")
 LEASE = "mcp-operator.example.com"
 """As in the article."""
 OWNED = f"app.kubernetes.io/managed-by={MANAGER}"
@@ -71,6 +73,9 @@ async def serve(settings: Settings, options: Options, names: Names) -> None:
     """Run until SIGTERM. Raises what the host raises (see Host.run)."""
     if not settings.text("mcp.serverUrl"):
         raise BadInput("the operator needs a tool server", "MCP_SERVER_URL and MCP_API_KEY")
+    if names.cluster and not _NAME.fullmatch(names.cluster):
+        what = f"a cluster cannot be called {names.cluster!r} at the server"
+        raise BadInput(what, "--cluster-name: up to 63 letters, digits, and . _ - between them")
     resources = Resources(names.group)
     host = Host(
         kubeconfig.find(options.context, options.kubeconfig),

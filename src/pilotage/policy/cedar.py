@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
-from pilotage.domain.call import Effect, Principal, ToolCall
+from pilotage.domain.call import Effect, Principal, ToolCall, tenant_of
 from pilotage.domain.errors import BadInput
 from pilotage.domain.pattern import pattern
 from pilotage.policy.roles import MOST, quoted
@@ -213,9 +213,12 @@ def _place(policy: str) -> int:
 def _known(by: Principal, tool: str, effect: Effect) -> list[dict[Any, Any]]:
     roles = [{"type": "Role", "id": role} for role in sorted(by.roles)]
     who = {"type": "Principal", "id": by.name}
+    attributes, tenant = {"name": by.name}, tenant_of(by)
+    if tenant is not None:
+        attributes |= {"cluster": tenant.cluster, "namespace": tenant.namespace}
     what = {"type": "Tool", "id": tool}
     return [
-        {"uid": who, "attrs": {"name": by.name}, "parents": roles},
+        {"uid": who, "attrs": attributes, "parents": roles},
         {"uid": what, "attrs": {"effect": effect.value, "name": tool}, "parents": []},
         *({"uid": role, "attrs": {}, "parents": []} for role in roles),
     ]

@@ -101,7 +101,7 @@ async def k8s_deployer(
     steps = _steps(canary_percent, canary=rollout_strategy == "canary")
     wish = _Wish(steps, canary_pause_seconds, timeout_seconds, take_over, dry_run, checks or ())
     _check_wish(wish)
-    place = clusters.get(cluster)
+    place = clusters.get(cluster, here.call.by)
     read = manifests.with_images(
         manifests.read(manifest_path, roots.inside), image_tag, images or {}
     )

@@ -71,7 +71,7 @@ async def k8s_job(
     """
     if not 1 <= seconds <= LONGEST:
         raise BadInput(f"seconds is {seconds}", f"1 to {LONGEST}")
-    work = _Work(*_place(clusters.get(cluster), namespace), *_named(here.call))
+    work = _Work(*_place(clusters.get(cluster, here.call.by), namespace), *_named(here.call))
     container = {
         "image": image,
         "imagePullPolicy": image_pull_policy or None,
@@ -87,7 +87,7 @@ async def k8s_job(
 
 def _place(place: Place, namespace: str) -> tuple[Client, str]:
     """Where Jobs may be made. Denied."""
-    where = namespace or place.client.cluster.namespace
+    where = namespace or place.namespace
     place.check(JOB, where)
     return place.client, where
 

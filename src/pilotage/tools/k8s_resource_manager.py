@@ -15,7 +15,7 @@ from pilotage.domain.errors import BadInput, Denied
 from pilotage.kubernetes.client import Page
 from pilotage.kubernetes.clusters import Clusters, Place
 from pilotage.kubernetes.kind import Kind, Object
-from pilotage.tool.tool import Actions, tool
+from pilotage.tool.tool import Actions, Call, tool
 
 MANAGER = "pilotage"
 LIMIT = 50
@@ -82,6 +82,7 @@ async def k8s_resource_manager(
     after: str = "",
     *,
     clusters: Clusters,
+    here: Call,
 ) -> Done:
     """Get, list, create, update or delete an object of a Kubernetes cluster.
 
@@ -92,7 +93,7 @@ async def k8s_resource_manager(
     somebody else has changed the object since. `dry_run` asks the server without changing anything.
     A list gives names and states, whole objects with `full`; `labels` selects (app=web).
     """
-    place = clusters.get(cluster)
+    place = clusters.get(cluster, here.call.by)
     kind = await place.discovery.kind(resource_type)
     where = _namespace(place, kind, namespace, action)
     place.check(kind, where)
@@ -124,7 +125,7 @@ def _namespace(place: Place, kind: Kind, namespace: str, action: Action) -> str 
             raise BadInput(f"a {kind.kind} is in no namespace", "leave namespace out")
         return None
     if namespace != "*":
-        return namespace or place.client.cluster.namespace
+        return namespace or place.namespace
     if action != "list":
         raise BadInput('namespace "*" is for list', "name the namespace")
     place.check_namespace("*")

@@ -17,13 +17,14 @@ from pilotage.server.http import BY
 
 CHANGES = ("tools:write", "tools:approve")
 ACTING_FOR = "Pilotage-Acting-For"
-"""Names the person of whom a program brings word, such as an approval written in a cluster."""
+"""Names whom a program speaks for: a person who has approved something in a cluster, or the
+namespace in which a run was declared."""
 _WHO = re.compile(r"[!-~](?:[ -~]{0,199}[!-~])?")
 
 
 def speaker(app: App, request: Request) -> Principal:
-    """Who speaks: who asks, or the person that it speaks for, by right of `act:for:PERSON`. That
-    person has the rights of the key, and a name that says by which key its word came."""
+    """Who speaks: who asks, or whom they speak for, a person or a namespace of a cluster, by right
+    of `act:for:NAME`. That one has the rights of the key, and a name that says which it was."""
     by: Principal = request.scope[BY]
     person = request.headers.get(ACTING_FOR)
     if person is None:

@@ -12,14 +12,13 @@ from fastapi import FastAPI, Header, Query, Request, Response
 from fastapi.responses import StreamingResponse
 
 from pilotage.app import App
-from pilotage.domain.call import Principal
 from pilotage.domain.errors import BadInput, Denied, NotFound, Unavailable
 from pilotage.domain.run import Event
 from pilotage.pipeline import told
 from pilotage.pipeline.tell import Teller
 from pilotage.pipeline.told import Artifact
 from pilotage.server.events import EventStream, Streams
-from pilotage.server.http import BY
+from pilotage.server.routes.permission import speaker
 from pilotage.server.routes.runs import Limit, refusals
 
 CHUNK = 1 << 18
@@ -94,7 +93,7 @@ def _add_events(api: FastAPI, app: App) -> None:
     ) -> Response:
         """The events of a run as server-sent events, from the first or from after the last that
         was seen: `id` is the event's number. The stream ends when the run has ended."""
-        by: Principal = request.scope[BY]
+        by = speaker(app, request)
         app.run_access.seen(run, by)
         after = int(last) if last is not None else after
         stands = app.runs.show(run)[1]
@@ -130,7 +129,7 @@ def _add_logs(api: FastAPI, app: App) -> None:
         tail: Annotated[bool, Query(description="the last events instead of the first")] = False,
     ) -> Log:
         """What happened, in words: of at most `limit` events, of one step where it is named."""
-        app.run_access.seen(run, request.scope[BY])
+        app.run_access.seen(run, speaker(app, request))
         runs = app.runs
         events = runs.tail(run, limit, step) if tail else runs.page(run, after, limit, step)
         full = not tail and len(events) == limit
@@ -159,7 +158,7 @@ def _add_artifacts(api: FastAPI, app: App) -> None:
     )
     def run_artifacts(run: str, request: Request) -> Artifacts:
         """The files that its steps say they have written, and whether they are still there."""
-        app.run_access.seen(run, request.scope[BY])
+        app.run_access.seen(run, speaker(app, request))
         return Artifacts([_artifact(app, run, one) for one in told.artifacts(*app.runs.show(run))])
 
     @api.get(
@@ -174,7 +173,7 @@ def _add_artifacts(api: FastAPI, app: App) -> None:
     )
     def run_artifact(run: str, step: str, name: str, request: Request) -> Response:
         """One of these files. No page is made of it, whatever is in it."""
-        app.run_access.seen(run, request.scope[BY])
+        app.run_access.seen(run, speaker(app, request))
         for one in told.artifacts(*app.runs.show(run)):
             if (one.step, one.name) == (step, name):
                 return _sent(app.open_artifact(one), one)

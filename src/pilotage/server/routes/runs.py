@@ -18,7 +18,7 @@ from pilotage.domain.run import RunState, RunSummary
 from pilotage.pipeline import lint, load, told
 from pilotage.pipeline.prepare import Given, github
 from pilotage.pipeline.tell import problem_line
-from pilotage.server.http import BY, Detailed
+from pilotage.server.http import Detailed
 from pilotage.server.routes.permission import may, speaker
 from pilotage.store.runs import Wanted
 from pilotage.tool.answer import answer
@@ -166,7 +166,7 @@ def _add_start(api: FastAPI, app: App) -> None:
     ) -> dict[str, Any]:
         """Start a run; it goes on whether or not the client stays. The same Idempotency-Key of the
         same principal is the same run again; with another pipeline or other inputs it is a 409."""
-        by: Principal = request.scope[BY]
+        by = speaker(app, request)
         _let_in(app, by)
         # Beside the event loop, since who sends a long one should hold up nobody else.
         pipeline, warnings = await asyncio.to_thread(_pipeline, app, body.pipeline)
@@ -192,10 +192,11 @@ def _add_looks(api: FastAPI, app: App) -> None:
     ) -> RunList:
         """Runs, the newest first: all with runs:read, else those that who asks has started. With
         `key`, the one that they have started under this Idempotency-Key, whatever else is asked."""
+        by = speaker(app, request)
         if key is not None:
-            return RunList(access.under(request.scope[BY], key), None)
+            return RunList(access.under(by, key), None)
         wanted = Wanted(pipeline, principal, begins.upper() if begins else None)
-        found = access.listed(request.scope[BY], limit, before, state, wanted)
+        found = access.listed(by, limit, before, state, wanted)
         return RunList(found, found[-1].id if len(found) == limit else None)
 
     @api.get(
@@ -208,7 +209,7 @@ def _add_looks(api: FastAPI, app: App) -> None:
     def one_run(run: str, request: Request, results: bool = False) -> dict[str, Any]:
         """How a run stands: its plan, its steps, what it waits for and why; with `results=true`,
         what its steps have answered."""
-        access.seen(run, request.scope[BY])
+        access.seen(run, speaker(app, request))
         return view(app, run, results=results)
 
 

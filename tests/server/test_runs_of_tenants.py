@@ -1,0 +1,71 @@
+"""Runs that a program starts for others: each of these has its own, and sees no key but its own."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from importlib.resources import files
+from pathlib import Path
+
+import pytest
+
+from server.conftest import House
+from server.run_tools import run_house
+from server.test_runs import SAY, WAITS, ask, at_rest
+from waiting import until
+
+TALK = SAY + "inputs: {word: {default: hello}}\n"
+ROLES = """
+relay: {effects: [read, write], manage: [runs:write, "act:for:kubernetes:prod/*"]}
+"""
+
+
+@pytest.fixture
+async def house(tmp_path: Path) -> AsyncIterator[House]:
+    (tmp_path / "home").mkdir(mode=0o700)
+    shipped = files("pilotage.policy").joinpath("roles.yaml").read_text("utf-8")
+    (tmp_path / "home" / "roles.yaml").write_text(shipped + ROLES)
+    async with run_house(tmp_path) as house:
+        yield house
+
+
+def tenant(key: dict[str, str], name: str) -> dict[str, str]:
+    return {**key, "Pilotage-Acting-For": f"kubernetes:prod/{name}"}
+
+
+async def test_each_tenant_has_its_own_runs_under_its_own_keys(house: House) -> None:
+    relay = house.headers("relay")
+    key, body = {"Idempotency-Key": "seven"}, {"pipeline": TALK}
+    _, shop = await ask(house, "POST", "", {**tenant(relay, "shop"), **key}, body)
+    _, other = await ask(house, "POST", "", {**tenant(relay, "other"), **key}, body)
+    assert shop["principal"].startswith("kubernetes:prod/shop via key:")
+    assert shop["run"] != other["run"]
+    for name, run in (("shop", shop["run"]), ("other", other["run"])):
+        _, listed = await ask(house, "GET", "?key=seven", tenant(relay, name))
+        assert [one["id"] for one in listed["runs"]] == [run]
+        _, listed = await ask(house, "GET", "", tenant(relay, name))
+        assert [one["id"] for one in listed["runs"]] == [run], "none of the others"
+    _, listed = await ask(house, "GET", "?key=seven", relay)
+    assert listed["runs"] == []
+    status, _ = await ask(house, "GET", f"/{shop['run']}/logs", tenant(relay, "other"))
+    assert status == 404
+
+
+async def test_a_tenant_cancels_its_own_run_and_knows_no_other(house: House) -> None:
+    relay = house.headers("relay")
+    _, body = await ask(house, "POST", "", tenant(relay, "shop"), {"pipeline": WAITS})
+    run = body["run"]
+    await at_rest(house, run)
+    for who in (relay, tenant(relay, "other")):
+        assert (await ask(house, "GET", f"/{run}", who))[0] == 404
+        assert (await ask(house, "POST", f"/{run}/cancel", who, {}))[0] == 404
+    assert (await ask(house, "POST", f"/{run}/cancel", tenant(relay, "shop"), {}))[0] == 200
+    await until(lambda: house.app.runs.summary(run).outcome == "cancelled")
+    assert (await ask(house, "GET", f"/{run}", tenant(relay, "shop")))[1]["state"] == "ended"
+
+
+async def test_nobody_acts_for_a_namespace_without_that_right(house: House) -> None:
+    relay, body = house.headers("relay"), {"pipeline": TALK}
+    for key in (house.headers("admin"), house.headers("developer")):
+        assert (await ask(house, "POST", "", tenant(key, "shop"), body))[0] == 403
+    elsewhere = {**relay, "Pilotage-Acting-For": "kubernetes:test/shop"}
+    assert (await ask(house, "POST", "", elsewhere, body))[0] == 403
