@@ -140,6 +140,8 @@ async def stepwise(
     for item in release.items:
         if not item.workload:
             await release.apply(item)
+    if not birds:
+        release.tell("no canary: no Deployment with pods that run changes them; all at once, then")
     for number, percent in enumerate(percents if birds else (), 1):
         step = await _step(release, birds, percent, pause, checks)
         release.steps.append(step)

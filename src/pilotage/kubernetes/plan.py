@@ -83,8 +83,8 @@ async def plan(
     place: Place, objects: Sequence[Object], namespace: str, *, take_over: bool
 ) -> tuple[Item, ...]:
     """All of it, asked of the server as a dry run. Denied: out of bounds. BadInput names each
-    object that the server would refuse. Other objects first, workloads last, so that a pod finds
-    what it mounts; else in the order of the manifest."""
+    object that the server would refuse, or that would never change. Other objects first, workloads
+    last, so that a pod finds what it mounts; else in the order of the manifest."""
     if len(objects) > MOST:
         raise BadInput(f"the manifest holds {len(objects)} objects", f"at most {MOST}")
     placed = [await _placed(place, one, namespace) for one in objects]
@@ -92,9 +92,13 @@ async def plan(
     refused: list[PilotageError] = []
     for kind, wanted in placed:
         try:
-            found.append(await _asked(place, kind, wanted, take_over=take_over))
+            item = await _asked(place, kind, wanted, take_over=take_over)
+            _check_moves(item)
+            found.append(item)
         except ApiError as error:
             refused.append(_said(error, f"{kind.kind} {wanted['metadata']['name']}"))
+        except BadInput as wrong:
+            refused.append(wrong)
     if refused:
         raise _refusal(refused, len(placed))
     return tuple(sorted(found, key=lambda one: one.workload))
@@ -134,6 +138,17 @@ async def _asked(place: Place, kind: Kind, wanted: Object, *, take_over: bool) -
         return Item(kind, wanted, before, after, revision=revision(live or {}))
     before = _read(noted, wanted, f"{kind.kind} {meta['name']}")
     return Item(kind, wanted, before, after, begun=True, revision=revision(live or {}))
+
+
+def _check_moves(item: Item) -> None:
+    """BadInput: its pods would stay as they are, however long somebody waits for them."""
+    spec = item.after.get("spec") or {}
+    if item.kind.kind != "Deployment" or not spec.get("paused"):
+        return
+    before = ((item.before or {}).get("spec") or {}).get("template")
+    if before != spec["template"]:
+        what = f"{item.label} is paused (spec.paused): no pod of it would change"
+        raise BadInput(what, f"kubectl rollout resume deployment/{item.name} -n {item.namespace}")
 
 
 def _read(noted: str, wanted: Object, label: str) -> Object | None:

@@ -13,7 +13,7 @@ from pilotage.kubernetes.client import Client
 from pilotage.kubernetes.errors import NotFound
 from pilotage.kubernetes.kind import POD, Object
 from pilotage.kubernetes.plan import BEFORE, MANAGER, Item, noted, revision
-from pilotage.kubernetes.rollout import ready
+from pilotage.kubernetes.rollout import ready, standing
 from pilotage.kubernetes.waiting import NotUp, Rollouts, Tell
 
 BACK_SECONDS = 120.0
@@ -57,6 +57,8 @@ class Release:
     steps: list[Step] = field(default_factory=list)
     applied: list[Item] = field(default_factory=list)
     extra: list[Callable[[], Awaitable[None]]] = field(default_factory=list)
+    idle: list[str] = field(default_factory=list)
+    """What has come up with no pod, and why."""
     rolled_back: bool = False
     revisions: list[dict[str, str]] = field(default_factory=list)
 
@@ -79,6 +81,8 @@ class Release:
     async def wait(self, item: Item) -> None:
         """Until it is rolled out."""
         live = await self.rollouts.wait(item.kind, item.name, item.namespace)
+        if why := standing(live).idle:
+            self.idle.append(f"{item.label} runs no pod: {why}")
         if live["kind"] == "Deployment":
             self.revisions.append(
                 {"object": item.label, "before": item.revision, "after": revision(live)}

@@ -22,11 +22,13 @@ _CRASH = "CrashLoopBackOff"
 
 @dataclass(frozen=True, slots=True)
 class Standing:
-    """How far a rollout is. `failed`: why it will not come any more."""
+    """How far a rollout is. `failed`: why it will not come any more. `idle`: why nothing runs, and
+    nothing is meant to."""
 
     done: bool
     said: str
     failed: str = ""
+    idle: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +78,8 @@ def _deployment(spec: Mapping[str, Any], status: Mapping[str, Any]) -> Standing:
     said = f"{updated} of {wanted} updated, {available} available"
     if all_pods > updated:
         said += f", {all_pods - updated} old to end"
-    return Standing(updated >= wanted and all_pods <= updated and available >= updated, said)
+    done = updated >= wanted and all_pods <= updated and available >= updated
+    return Standing(done, said, idle=_idle(wanted))
 
 
 def _stateful(spec: Mapping[str, Any], status: Mapping[str, Any]) -> Standing:
@@ -86,14 +89,20 @@ def _stateful(spec: Mapping[str, Any], status: Mapping[str, Any]) -> Standing:
     updated, ready = status.get("updatedReplicas", 0), status.get("readyReplicas", 0)
     same = status.get("updateRevision") == status.get("currentRevision")
     done = ready >= wanted and (same or updated >= due)
-    return Standing(done, f"{updated} of {due} updated, {ready} of {wanted} ready")
+    said = f"{updated} of {due} updated, {ready} of {wanted} ready"
+    return Standing(done, said, idle=_idle(wanted))
 
 
 def _daemon(spec: Mapping[str, Any], status: Mapping[str, Any]) -> Standing:
     wanted = status.get("desiredNumberScheduled", 0)
     updated, ready = status.get("updatedNumberScheduled", 0), status.get("numberAvailable", 0)
     done = updated >= wanted and ready >= wanted
-    return Standing(done, f"{updated} of {wanted} updated, {ready} available")
+    said = f"{updated} of {wanted} updated, {ready} available"
+    return Standing(done, said, idle="" if wanted else "no node is meant to run it")
+
+
+def _idle(wanted: int) -> str:
+    return "" if wanted else "spec.replicas is 0"
 
 
 def _job(status: Mapping[str, Any]) -> Standing:

@@ -42,7 +42,7 @@ class Rollouts:
             if live is not None:
                 now, found = standing(live), None
                 if now.done:
-                    self._tell(f"{label}: {now.said}")
+                    self._tell(f"{label}: {now.said}" + (f" ({now.idle})" if now.idle else ""))
                     return live
                 found = await self._trouble(live)
                 bad_since = 0.0 if found is None else bad_since or loop.time()

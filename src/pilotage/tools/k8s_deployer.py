@@ -250,6 +250,7 @@ def _result(place: Place, doing: Release, why: str) -> ToolResult:
     if not why:
         changed = sum(one.change != "unchanged" for one in doing.items)
         said = f"{counted(len(doing.items), 'object')} deployed, {changed} of them changed"
+        said = "; ".join([said, *doing.idle])
         return ToolResult(Outcome.SUCCEEDED, _answer(place, doing, said))
     back = "rolled back" if doing.rolled_back else "not deployed, and not all was rolled back"
     value = _answer(place, doing, back)

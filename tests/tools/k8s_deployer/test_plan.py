@@ -235,3 +235,23 @@ async def test_a_manifest_cannot_speak_for_us(desk: Desk) -> None:
     mine["metadata"]["annotations"] = {"pilotage/before": ""}
     said = await refused(desk, DEPLOY, manifest_path=desk.write(mine))
     assert "pilotage/ is for Pilotage alone" in said
+
+
+@pytest.mark.parametrize("strategy", ["rolling", "canary"])
+async def test_a_paused_deployment_is_told_before_anything_is_touched(
+    desk: Desk, strategy: str
+) -> None:
+    desk.kubectl("apply", "--server-side", "--field-manager=pilotage", "-f", desk.write(web()))
+    desk.kubectl("rollout", "pause", "deployment/web")
+    path = desk.write(settings(a="1"), web())
+    given = {"manifest_path": path, "image_tag": "2", "rollout_strategy": strategy}
+    said = await refused(desk, DEPLOY, **given)
+    assert "Deployment web is paused (spec.paused): no pod of it would change" in said
+    assert f"kubectl rollout resume deployment/web -n {desk.namespace}" in said
+    assert desk.get("configmap", "settings") is None, "nothing was touched"
+    new = web()
+    new["spec"]["paused"] = True
+    new["metadata"]["name"] = "other"
+    assert "Deployment other is paused" in await refused(
+        desk, DEPLOY, manifest_path=desk.write(new), image_tag="2"
+    )

@@ -167,6 +167,21 @@ async def test_stateful_and_daemon_sets_are_waited_for(node_desk: Desk) -> None:
     assert bad.value["rolled_back"], bad
 
 
+async def test_what_runs_no_pod_is_said_and_does_not_read_as_if_it_ran(node_desk: Desk) -> None:
+    none, nowhere = web(replicas=0), web()
+    nowhere |= {"kind": "DaemonSet", "metadata": {"name": "nowhere"}}
+    del nowhere["spec"]["replicas"]
+    nowhere["spec"]["template"]["spec"]["nodeSelector"] = {"there": "nowhere"}
+    path = node_desk.write(none, nowhere)
+    done = await node_desk.call(
+        DEPLOY, manifest_path=path, image_tag="1", rollout_strategy="canary"
+    )
+    assert done.succeeded, done
+    assert "Deployment web runs no pod: spec.replicas is 0" in done.value["message"]
+    assert "DaemonSet nowhere runs no pod: no node is meant to run it" in done.value["message"]
+    assert [line for line in node_desk.said if line.startswith("no canary: ")]
+
+
 PIPELINE = """
 name: release
 steps:
