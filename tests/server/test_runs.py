@@ -267,3 +267,29 @@ async def test_with_a_runs_id_another_gets_nowhere(house: House, tmp_path: Path)
     await house.app.audit.settled()
     refused = [row for row in house.app.audit.list() if row.event == "refused"]
     assert len(refused) >= len(gets) + len(posts)
+
+
+@pytest.mark.parametrize(
+    ("pipeline", "valid", "said"),
+    [
+        (TALK, True, []),
+        ({"name": "a", "steps": [{"name": "a", "tool": "nowhere"}]}, False, ["nowhere"]),
+        (TALK.replace("text:", "txt:"), True, ["txt"]),
+        ("name: a\nsteps: 3\n", False, ["steps"]),
+    ],
+)
+async def test_a_pipeline_is_linted_and_nothing_runs(
+    house: House, pipeline: Any, valid: bool, said: list[str]
+) -> None:
+    url, key = f"{house.url}/api/v2/pipelines/lint", house.headers("developer")
+    async with house.session.post(url, headers=key, json={"pipeline": pipeline}) as answer:
+        body = await answer.json()
+    assert (answer.status, body["valid"]) == (200, valid)
+    assert len(body["problems"]) >= len(said)
+    for word in said:
+        assert any(word in one["what"] + one["path"] for one in body["problems"]), body
+    assert (await ask(house, "GET", "", key))[1]["runs"] == []
+    async with house.session.post(
+        url, headers=house.headers("viewer"), json={"pipeline": TALK}
+    ) as answer:
+        assert answer.status == 403

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -15,6 +15,7 @@ from pilotage.kubernetes.client import Client
 from pilotage.kubernetes.errors import AlreadyExists
 from pilotage.kubernetes.kind import Kind, Object
 from pilotage.operator.conditions import FALSE, READY, TRUE, Condition
+from pilotage.operator.linting import Linter
 from pilotage.operator.mcppipelinerun import delete
 from pilotage.operator.resources import MANAGER
 from pilotage.operator.runtime.store import Store
@@ -35,6 +36,7 @@ class Parts:
     run: Kind
     client: Client
     status: StatusWriter
+    linter: Linter
 
 
 class Pipelines:
@@ -47,31 +49,41 @@ class Pipelines:
         """Start what is due, forget what is over, and say how it stands and when it is due next."""
         object = self._parts.pipelines.get(key)
         if object is None or "deletionTimestamp" in object["metadata"]:
+            self._parts.linter.forget(key)
             return None  # its runs are its own: the cluster deletes them with it
         runs = [found for one in self._parts.runs.by(BY_PIPELINE, key) if (found := self._run(one))]
         await self._forget(object, runs)
         active = [one for one in runs if not _ended(one)]
-        last = (object.get("status") or {}).get("lastScheduleTime")
-        more: dict[str, Any] = {"active": len(active), "lastScheduleTime": last}
+        more: dict[str, Any] = {"active": len(active)}
+        ready, due = await self._on_time(object, active, more)
+        valid, again = await self._parts.linter.look(object)
+        if ready.status == TRUE and valid.status != TRUE:
+            ready = replace(valid, type=READY)
+        await self._parts.status.write(object, [valid, ready], more)
+        return again if due is None else min(again, due)
+
+    async def _on_time(
+        self, object: Object, active: list[Object], more: dict[str, Any]
+    ) -> tuple[Condition, float | None]:
+        """Start what is due. How the clock stands, in `more` as well, and seconds until it is due
+        again."""
+        last = more["lastScheduleTime"] = (object.get("status") or {}).get("lastScheduleTime")
         plan = object["spec"].get("schedule")
-        if plan is None or plan.get("suspend"):
-            reason = "Ready" if plan is None else "ScheduleSuspended"
-            what = "runs are started by hand" if plan is None else "spec.schedule.suspend is true"
-            await self._parts.status.write(object, [Condition(READY, TRUE, reason, what)], more)
-            return None
+        if plan is None:
+            return Condition(READY, TRUE, "Ready", "runs are started by hand"), None
+        if plan.get("suspend"):
+            what = "spec.schedule.suspend is true"
+            return Condition(READY, TRUE, "ScheduleSuspended", what), None
         try:
             due, following = times(plan, _since(object, last), datetime.now(UTC))
         except BadInput as wrong:
-            said = Condition(READY, FALSE, "InvalidSchedule", str(wrong))
-            await self._parts.status.write(object, [said], more)
-            return None
+            return Condition(READY, FALSE, "InvalidSchedule", str(wrong)), None
         if due is not None:
             more["lastScheduleTime"] = moment(due)
             more["active"] += await self._start(object, active, due)
         more["nextScheduleTime"] = moment(following)
         ready = Condition(READY, TRUE, "Scheduled", f"runs at {plan['cron']} ({plan['timeZone']})")
-        await self._parts.status.write(object, [ready], more)
-        return max(0.5, (following - datetime.now(UTC)).total_seconds())
+        return ready, max(0.5, (following - datetime.now(UTC)).total_seconds())
 
     def _run(self, key: str) -> Object | None:
         found = self._parts.runs.get(key)

@@ -318,9 +318,7 @@ def _answered(object: Object, waits: list[dict[str, Any]]) -> bool:
 
 
 def _problems(wrong: BadInput) -> str:
-    found = getattr(wrong, "problems", None) or []
-    said = [f"{one.get('where') or one.get('line')}: {one.get('what')}" for one in found[:10]]
-    return "; ".join(said) or str(wrong)
+    return pipeline_document.problems(getattr(wrong, "problems", None) or ()) or str(wrong)
 
 
 def _kept(status: Mapping[str, Any]) -> dict[str, Any]:

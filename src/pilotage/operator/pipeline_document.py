@@ -5,15 +5,16 @@ Source of the shapes: deploy/crds/mcppipelines.yaml, docs/schemas/pipeline.schem
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
-from pilotage.domain.text import cut
+from pilotage.domain.text import cut, visible
 from pilotage.kubernetes.kind import Object
 
 JOB = "k8s_job"
 MESSAGE_LIMIT = 1_000
 STEPS = 100
+PROBLEMS = 10
 _SAME = ("name", "tool", "params", "on_failure", "retry_count", "retry_delay", "depends_on")
 _JOB = {
     "image": "image",
@@ -68,6 +69,20 @@ def _told(one: Mapping[str, Any]) -> dict[str, Any]:
         "message": cut(message, MESSAGE_LIMIT) or None,
     }
     return {key: value for key, value in told.items() if value is not None}
+
+
+def problems(found: Iterable[Mapping[str, Any]]) -> str:
+    """What lint has found, in words: the first of it."""
+    found = list(found)
+    said = [_problem(one) for one in found[:PROBLEMS]]
+    more = [f"and {len(found) - PROBLEMS} more"] if len(found) > PROBLEMS else []
+    return "; ".join([*said, *more])
+
+
+def _problem(one: Mapping[str, Any]) -> str:
+    hint = f" ({one['hint']})" if one.get("hint") else ""
+    where = f"{one['path']}: " if one.get("path") else ""
+    return visible(f"{where}{one['what']}{hint}")
 
 
 def waiting(view: Mapping[str, Any]) -> list[dict[str, Any]]:

@@ -22,6 +22,7 @@ from pilotage.kubernetes.kind import (
 )
 from pilotage.operator import mcppipeline, mcppipelinerun
 from pilotage.operator.instance_objects import Surroundings
+from pilotage.operator.linting import Linter
 from pilotage.operator.mcptool import Tools
 from pilotage.operator.mcptoolinstance import Addresses, Instances, Parts
 from pilotage.operator.registrar import SECRET_SECONDS, SWEEP_SECONDS, Member, Registrar
@@ -156,6 +157,7 @@ def _add_pipelines(host: Host, resources: Resources, server: ToolServer, called:
         resources.run,
         host.client,
         StatusWriter(host.client, resources.pipeline, host.events),
+        Linter(server, called.known),
     )
     reconcile = mcppipeline.Pipelines(defining).reconcile
     controller = host.controller("mcppipeline", pipelines, reconcile, pace, when=wanted_anew)

@@ -13,7 +13,7 @@ from pilotage.app import App
 from pilotage.domain.call import Principal, ToolCall
 from pilotage.domain.errors import BadInput, Busy
 from pilotage.domain.ids import new_id
-from pilotage.domain.pipeline import Pipeline
+from pilotage.domain.pipeline import Pipeline, Problem
 from pilotage.domain.run import RunState, RunSummary
 from pilotage.pipeline import lint, load, told
 from pilotage.pipeline.prepare import Given, github
@@ -40,6 +40,21 @@ class Start(BaseModel):
     context: dict[str, Any] = Field(default_factory=dict)
     environment: dict[str, str] = Field(default_factory=dict)
     timeout: float | None = Field(default=None, gt=0, le=86_400)
+
+
+class Lint(BaseModel):
+    """A pipeline file as text (YAML) or as an object."""
+
+    model_config = ConfigDict(extra="forbid")
+    pipeline: str | dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """`valid`: it could be started here and now. `problems` are warnings then."""
+
+    valid: bool
+    problems: list[Problem]
 
 
 class Said(BaseModel):
@@ -143,6 +158,7 @@ def view(app: App, run: str, *, results: bool = False) -> dict[str, Any]:
 
 def add(api: FastAPI, app: App) -> None:
     _add_start(api, app)
+    _add_lint(api, app)
     _add_looks(api, app)
     for verb, summary in VERBS.items():
         _add_verb(api, app, verb, summary)
@@ -174,6 +190,20 @@ def _add_start(api: FastAPI, app: App) -> None:
         run = await app.run_access.start(pipeline, given, by)
         response.headers["Location"] = f"/api/v2/runs/{run}"
         return {**view(app, run), "warnings": warnings}
+
+
+def _add_lint(api: FastAPI, app: App) -> None:
+    @api.post(
+        "/api/v2/pipelines/lint",
+        operation_id="lint_pipeline",
+        tags=["runs"],
+        responses=refusals(400),
+        dependencies=[may(app, "runs:write")],
+    )
+    async def lint_pipeline(body: Lint) -> Verdict:
+        """What is wrong with a pipeline, and whether it could be started here and now. Nothing
+        runs."""
+        return await asyncio.to_thread(_linted, app, body.pipeline)
 
 
 def _add_looks(api: FastAPI, app: App) -> None:
@@ -252,6 +282,16 @@ def _let_in(app: App, by: Principal) -> None:
     except Busy as busy:
         app.audit.refuse(new_id(), START, by.name, "rest", busy.what)
         raise
+
+
+def _linted(app: App, given: str | dict[str, Any]) -> Verdict:
+    document = load.document(given) if isinstance(given, str) else load.Document(given)
+    linted = lint.lint(document, app.runs.tools)
+    try:
+        lint.runnable(linted, app.runs.tools)
+    except lint.NotRunnable as error:
+        return Verdict(False, list(error.problems))
+    return Verdict(True, list(linted.problems))
 
 
 def _pipeline(app: App, given: str | dict[str, Any]) -> tuple[Pipeline, list[str]]:
