@@ -274,7 +274,7 @@ async def test_with_a_runs_id_another_gets_nowhere(house: House, tmp_path: Path)
     [
         (TALK, True, []),
         ({"name": "a", "steps": [{"name": "a", "tool": "nowhere"}]}, False, ["nowhere"]),
-        (TALK.replace("text:", "txt:"), True, ["txt"]),
+        (TALK.replace("text:", "txt:"), False, ["txt"]),
         ("name: a\nsteps: 3\n", False, ["steps"]),
     ],
 )
