@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -157,6 +157,32 @@ def test_no_key_stands_in_a_manifest(render: Render, values: str) -> None:
     for secret in of(render(values), "Secret"):
         assert "data" not in secret
         assert "stringData" not in secret
+
+
+KUBERNETES_OWN = (".conditions[]", ".ingressFrom[]", ".egressTo[]", ".tolerations[]")
+"""Whoever knows Kubernetes knows what is in these."""
+
+
+def untold(path: str, schema: dict[str, Any]) -> Iterator[str]:
+    """The fields of which `kubectl explain` could say nothing."""
+    for name, field in (schema.get("properties") or {}).items():
+        here = f"{path}.{name}"
+        if "description" not in field:
+            yield here
+        yield from untold(here, field)
+        for below in ("items", "additionalProperties"):
+            if isinstance(field.get(below), dict):
+                yield from untold(f"{here}[]", field[below])
+
+
+@pytest.mark.parametrize("file", sorted(one.name for one in (ROOT / "deploy/crds").glob("*.yaml")))
+def test_kubectl_explains_each_field(file: str) -> None:
+    crd = yaml.safe_load((ROOT / "deploy/crds" / file).read_text())
+    for version in crd["spec"]["versions"]:
+        fields = version["schema"]["openAPIV3Schema"]["properties"]
+        for part in ("spec", "status"):
+            found = untold("", {"properties": {part: fields[part]}})
+            assert [one for one in found if not any(name in one for name in KUBERNETES_OWN)] == []
 
 
 def test_the_crds_are_those_of_deploy_crds_under_the_group_that_is_set(render: Render) -> None:

@@ -323,7 +323,7 @@ def _problems(wrong: BadInput) -> str:
 
 def _kept(status: Mapping[str, Any]) -> dict[str, Any]:
     names = ("runId", "state", "startTime", "pipeline", "steps", "waiting")
-    return {name: status[name] for name in names if name in status}
+    return {"state": "pending"} | {name: status[name] for name in names if name in status}
 
 
 def _moment(microseconds: int) -> str:

@@ -124,7 +124,8 @@ class Registrar:
         except NotFound:
             raise NoSecret(f"there is no Secret {ref.secret} in {namespace}") from None
         except Forbidden as error:
-            raise NoSecret(f"the Secret {ref.secret} may not be read: {error.what}") from None
+            what = f"the Secret {ref.secret} may not be read: {error.what}"
+            raise NoSecret(what, "the chart's operator.secretNamespaces: where it may") from None
         version = (secret["metadata"]["uid"], secret["metadata"]["resourceVersion"])
         if self._kept.get(ref.name) == version:
             return

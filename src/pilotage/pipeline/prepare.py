@@ -71,7 +71,7 @@ def prepared(
 def _inputs(pipeline: Pipeline, given: Mapping[str, Any]) -> dict[str, Any]:
     unknown = sorted(set(given) - set(pipeline.inputs))
     if unknown:
-        names = ", ".join(pipeline.inputs) or "it has none"
+        names = f"its inputs: {', '.join(pipeline.inputs)}" if pipeline.inputs else "it has none"
         raise BadInput(f"pipeline {pipeline.name} has no input {unknown[0]!r}", names)
     return {name: _input(name, one, given.get(name)) for name, one in pipeline.inputs.items()}
 

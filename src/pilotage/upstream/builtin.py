@@ -57,5 +57,7 @@ class Builtins:
             raise BadInput(f"{name}: timeout is {given.timeout:g} s", "0.1 at least")
         tool = self._find(given.tool)
         if tool is None or tool.owner:
-            raise BadInput(f"{name}: the house has no tool {given.tool[:100]!r}", "pilotage tools")
+            raise BadInput(
+                f"{name}: the house has no tool {given.tool[:100]!r}", "pilotage tools list"
+            )
         return given, tool
