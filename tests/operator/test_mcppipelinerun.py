@@ -82,6 +82,9 @@ def test_a_step_that_waits_is_approved_by_the_user_who_writes_it_and_by_nobody_e
     entry = {"id": question["id"], "user": "alice", "decision": "approve", "reason": "seen"}
     denied = say(rig, "asks-1", entry, user="mallory")
     assert "user must be mallory" in denied
+    account = f"system:serviceaccount:{rig.namespace}:default"
+    denied = say(rig, "asks-1", {**entry, "user": account}, user=account)
+    assert "people approve here; a program approves at the tool server" in denied
     assert "patched" in say(rig, "asks-1", entry, user="alice")
     assert ended(rig, "asks-1")["outcome"] == "succeeded"
     audit = rig.house.ask("GET", "/api/v2/audit?limit=200")[1]

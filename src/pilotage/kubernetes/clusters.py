@@ -49,10 +49,10 @@ KINDS = (
     "ingresses.networking.k8s.io",
     "horizontalpodautoscalers.autoscaling",
     "poddisruptionbudgets.policy",
-    "mcp*.mcp.example.com",
 )
 """What tools may touch where the settings say nothing: workloads and what belongs to them. No
-Secrets, no rights (RBAC), nothing that is the cluster's own."""
+Secrets, no rights (RBAC), nothing that is the cluster's own, and none of our own resources: who may
+write those decides which tools there are and who has approved what."""
 
 
 class Declared(msgspec.Struct, forbid_unknown_fields=True, frozen=True):

@@ -4,6 +4,8 @@ files (as `kubectl apply -f`: not the folders in it); and the images that they n
 from __future__ import annotations
 
 import copy
+import re
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,13 +14,19 @@ from typing import Any, ClassVar
 import yaml
 
 from pilotage.domain.errors import BadInput
+from pilotage.domain.pattern import pattern
 from pilotage.domain.text import counted
 from pilotage.kubernetes.kind import Object
 
 BYTES = 4 << 20
-VALUES = 200_000
-"""Values in one file, aliases followed: a file of a kilobyte may hold a billion."""
+VALUES, DEPTH = 200_000, 100
+"""Values in one file, aliases and merges followed: a file of a kilobyte may hold a billion. And how
+deep they lie in each other."""
+FILES_AT_MOST = 1_000
 FILES = (".yaml", ".yml", ".json")
+_DIGEST = r"sha(?:256:[0-9a-f]{64}|512:[0-9a-f]{128})"
+_VERSION = pattern(rf"\w[\w.-]{{0,127}}(?:@{_DIGEST})?|{_DIGEST}", re.ASCII)
+"""A tag, a digest, or a tag with a digest: nothing that would make it another image."""
 _TIME = "tag:yaml.org,2002:timestamp"
 _SAFE: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
@@ -26,17 +34,29 @@ _SAFE: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 class _Loader(_SAFE):  # type: ignore[misc]
     """Times stay text, as the API has them; a key that stands twice is an error."""
 
+    pairs = 0
+    """In all mappings so far; one that is merged counts wherever it is."""
     yaml_implicit_resolvers: ClassVar = {
         first: [one for one in tags if one[0] != _TIME]
         for first, tags in _SAFE.yaml_implicit_resolvers.items()
     }
 
     def construct_mapping(self, node: Any, deep: bool = False) -> Any:
-        names = [key.value for key, _ in node.value if isinstance(key.value, str)]
-        if twice := {name for name in names if names.count(name) > 1 and name != "<<"}:
-            line = node.start_mark.line + 1
-            raise BadInput(f"line {line}: {', '.join(sorted(twice))} stands twice in one mapping")
+        names = Counter(key.value for key, _ in node.value if isinstance(key.value, str))
+        if twice := [name for name, count in names.items() if count > 1 and name != "<<"]:
+            raise BadInput(f"line {_line(node)}: {', '.join(twice)[:200]} stands twice")
         return super().construct_mapping(node, deep)
+
+    def flatten_mapping(self, node: Any) -> None:
+        """Merge what its "<<" name, which may have merged others."""
+        super().flatten_mapping(node)
+        self.pairs += len(node.value)
+        if self.pairs > 2 * VALUES:
+            raise BadInput(f"line {_line(node)}: more than {VALUES} values, merges followed")
+
+
+def _line(node: Any) -> int:
+    return int(node.start_mark.line) + 1
 
 
 def read(path: Path, inside: Callable[[Path], Path]) -> list[Object]:
@@ -45,6 +65,8 @@ def read(path: Path, inside: Callable[[Path], Path]) -> list[Object]:
     files = [path]
     if path.is_dir():
         files = sorted(one for one in path.iterdir() if one.suffix in FILES)
+    if len(files) > FILES_AT_MOST:
+        raise BadInput(f"{path.name} holds {len(files)} files", f"at most {FILES_AT_MOST}")
     found: list[Object] = []
     for file in files:
         found += documents(_content(inside(file)), file.name)
@@ -58,7 +80,7 @@ def documents(text: bytes, name: str) -> list[Object]:
     """The objects of one file; BadInput says what is wrong with it and where."""
     try:
         loaded = list(yaml.load_all(text.decode("utf-8-sig"), _Loader))
-    except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise BadInput(f"{name} is not YAML: {error}") from None
     except BadInput as error:
         raise BadInput(f"{name}: {error.what}") from None
@@ -69,6 +91,8 @@ def documents(text: bytes, name: str) -> list[Object]:
         where = f"{name}, document {number}"
         _check_plain(one, where)
         parts = one.get("items") if isinstance(one, dict) and one.get("kind") == "List" else [one]
+        if not isinstance(parts, list | None):
+            raise BadInput(f"{where}: the items of a List are no list")
         found += [_checked(part, where) for part in parts or ()]
     return found
 
@@ -86,18 +110,20 @@ def _content(file: Path) -> bytes:
 
 def _check_plain(value: Any, where: str) -> None:
     """JSON and nothing else, and not too much of it."""
-    left, count = [value], 0
+    left, count = [(value, 0)], 0
     while left:
-        one = left.pop()
+        one, depth = left.pop()
         count += 1
         if count > VALUES:
             raise BadInput(f"{where} grows to more than {VALUES} values", "aliases within aliases?")
+        if depth > DEPTH:
+            raise BadInput(f"{where} is nested deeper than {DEPTH}")
         if isinstance(one, dict):
             if bad := [key for key in one if not isinstance(key, str)]:
                 raise BadInput(f"{where}: the key {bad[0]!r} is no text", "write it in quotes")
-            left += one.values()
+            left += [(each, depth + 1) for each in one.values()]
         elif isinstance(one, list):
-            left += one
+            left += [(each, depth + 1) for each in one]
         elif not (one is None or isinstance(one, str | bool | int | float)):
             raise BadInput(f"{where}: {str(one)[:80]!r} is no JSON value")
 
@@ -145,7 +171,7 @@ class Image:
 
     def at(self, version: str) -> str:
         """This image at a tag (1.2), a digest (sha256:...), or both (1.2@sha256:...)."""
-        if version.startswith("sha256:"):
+        if version.startswith(("sha256:", "sha512:")):
             return f"{self.name}@{version}"
         return f"{self.name}:{version}"
 
@@ -174,6 +200,9 @@ def with_images(objects: Sequence[Object], tag: str, images: Mapping[str, str]) 
     """The objects at these versions. `images` says the version of an image by its name (or of a
     container by its); `tag` that of the images that the manifest leaves without one, or of its
     only image. A name that no manifest has is BadInput: nothing would change, and look deployed."""
+    for version in (tag, *images.values()):
+        if version and not _VERSION.fullmatch(version):
+            raise BadInput(f"{version[:200]!r} is no version of an image", "1.2, or sha256:...")
     made = copy.deepcopy(list(objects))
     here = [one for each in made for one in containers(each)]
     names = sorted({Image.read(one["image"]).name for one in here})

@@ -7,6 +7,7 @@ canary is found by name and mark and never made twice, and the way back is noted
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import hashlib
 import math
@@ -102,10 +103,9 @@ async def k8s_deployer(
     wish = _Wish(steps, canary_pause_seconds, timeout_seconds, take_over, dry_run, checks or ())
     _check_wish(wish)
     place = clusters.get(cluster, here.call.by)
-    read = manifests.with_images(
-        manifests.read(manifest_path, roots.inside), image_tag, images or {}
-    )
-    items = await plan(place, read, namespace, take_over=take_over)
+    found = await asyncio.to_thread(manifests.read, manifest_path, roots.inside)
+    wanted = manifests.with_images(found, image_tag, images or {})
+    items = await plan(place, wanted, namespace, take_over=take_over)
     return await _deployed(place, items, wish, settings, here)
 
 

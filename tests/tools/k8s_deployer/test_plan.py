@@ -11,10 +11,15 @@ from cluster.access import Access
 
 from cluster_desk import Desk, desk_at, refused
 from deployed_web import service, settings, web
+from pilotage.kubernetes.manifests import documents
 
 DEPLOY = "k8s_deployer"
 CANARY = {"rollout_strategy": "canary"}
 SECRET = {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "s"}, "stringData": {"a": "b"}}
+MERGES = "x0: &x0 {a: 1}\n" + "".join(
+    f"x{n}: &x{n} {{<<: *x{n - 1}, {', '.join(f'k{n}-{m}: 1' for m in range(50))}}}\n"
+    for n in range(1, 300)
+)
 BOMB = "a0: &a0 x\n" + "".join(
     f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 10)}]\n" for n in range(1, 8)
 )
@@ -151,6 +156,24 @@ async def test_an_image_is_set_by_tag_or_digest(
     assert [one["after"] for one in shown.value["images"]] == [made]
 
 
+@pytest.mark.parametrize("version", ["5000/evil/web:1", "1@x", "a b", "../1", "1@sha256:short"])
+async def test_a_version_cannot_make_it_another_image(desk: Desk, version: str) -> None:
+    """An image `web` with the tag `5000/evil/web:1` would come from the registry web:5000."""
+    path = desk.write(web("web"))
+    for given in ({"image_tag": version}, {"images": {"web": version}}):
+        assert "is no version of an image" in await refused(
+            desk, DEPLOY, manifest_path=path, **given
+        )
+
+
+def test_a_large_manifest_is_read_in_its_time() -> None:
+    """It took the square of its keys once: an hour for one of 4 MiB."""
+    keys = "".join(f"  k{number}: v\n" for number in range(100_000))
+    text = f"apiVersion: v1\nkind: ConfigMap\nmetadata: {{name: a}}\ndata:\n{keys}"
+    (found,) = documents(text.encode(), "large")
+    assert len(found["data"]) == 100_000
+
+
 async def test_a_tag_is_never_put_on_an_image_that_is_not_meant(desk: Desk) -> None:
     pod = web(image="localhost/web:1")
     sidecar = {"name": "proxy", "image": "registry:5000/envoy:1.2"}
@@ -176,6 +199,10 @@ async def test_a_tag_is_never_put_on_an_image_that_is_not_meant(desk: Desk) -> N
         ("{apiVersion: v1, kind: ConfigMap, metadata: {name: a}, data: {b: 1, b: 2}}", "b stands"),
         ("{apiVersion: v1, kind: Nothing, metadata: {name: a}}", "serves no 'v1/Nothing'"),
         (BOMB, "aliases within"),
+        (MERGES, "merges followed"),
+        ("{apiVersion: v1, kind: List, items: 5}", "no list"),
+        (f"a: {'[' * 900}{']' * 900}", "nested deeper than"),
+        (f"a: {'9' * 5_000}", "is not YAML"),
     ],
 )
 async def test_a_manifest_that_is_none_says_what_is_wrong(desk: Desk, text: str, said: str) -> None:
