@@ -67,7 +67,7 @@ class Client:
 
     async def raw(self, method: str, path: str, **more: Any) -> Object:
         """The answer to any request, an object: /version, a subresource. `more` as Transport.ask
-        takes it: query, data, headers, seconds."""
+        takes it: query, data, headers, seconds, most."""
         return _object(await self.transport.ask(method, path, **more), f"{method} {path}")
 
     async def get(
@@ -85,12 +85,14 @@ class Client:
         fields: str = "",
         limit: int = PAGE,
         more: str = "",
+        most: int | None = None,
     ) -> Page:
-        """Some of a list, from where `more` says. Gone: the token is too old (about 5 minutes)."""
+        """Some of a list, from where `more` says. Gone: the token is too old (about 5 minutes).
+        TooLarge: it has more than `most` bytes."""
         query = _selected(labels, fields) | {"limit": str(limit)}
         if more:
             query["continue"] = more
-        told = await self.raw("GET", kind.path(namespace), query=query)
+        told = await self.raw("GET", kind.path(namespace), query=query, most=most)
         meta = told["metadata"]
         found = told.get("items") or []
         for each in found:  # lists of built-in kinds leave these out

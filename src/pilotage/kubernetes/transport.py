@@ -12,6 +12,7 @@ from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
 from pilotage import __version__
+from pilotage.domain.errors import TooLarge
 from pilotage.kubernetes.cluster import Cluster
 from pilotage.kubernetes.errors import ApiError, Unreachable, refusal
 from pilotage.kubernetes.tls import Certificate, present
@@ -91,13 +92,20 @@ class Transport:
         self._shown = certificate
 
     async def ask(
-        self, method: str, path: str, *, seconds: float = ANSWER_SECONDS, **more: Any
+        self,
+        method: str,
+        path: str,
+        *,
+        seconds: float = ANSWER_SECONDS,
+        most: int | None = None,
+        **more: Any,
     ) -> bytes:
-        """The whole answer, within `seconds`, however often it is asked. ApiError else."""
+        """The whole answer, within `seconds`, however often it is asked. ApiError else; TooLarge
+        where it has more than `most` bytes."""
         try:
             async with asyncio.timeout(seconds):
                 async with self.open(method, path, **more) as answer:
-                    return await answer.read()
+                    return await (answer.read() if most is None else _bounded(answer, most))
         except TimeoutError:
             what = f"{method} {path}: {self.cluster.server} did not answer within {seconds:g} s"
             raise Unreachable(what, "try again later", status=503, reason="Timeout") from None
@@ -272,6 +280,15 @@ def _left(answer: aiohttp.ClientResponse) -> None:
         if transport is not None:
             transport.abort()
     answer.close()
+
+
+async def _bounded(answer: aiohttp.ClientResponse, most: int) -> bytes:
+    found = bytearray()
+    async for piece in answer.content.iter_any():
+        found += piece
+        if len(found) > most:
+            raise TooLarge(f"the answer has more than {most >> 20} MiB", "ask for less of it")
+    return bytes(found)
 
 
 def _shed(error: ApiError) -> bool:

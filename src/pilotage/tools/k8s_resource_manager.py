@@ -20,6 +20,8 @@ from pilotage.tool.tool import Actions, Call, tool
 MANAGER = "pilotage"
 LIMIT = 50
 MOST = 500
+ANSWER_BYTES = 32 << 20
+"""Of one page of a list, as the API server sends it: an object alone may have 1.5 MiB."""
 Action = Literal["get", "list", "create", "update", "delete"]
 _EFFECTS = {
     "get": Effect.READ,
@@ -136,7 +138,7 @@ async def _list(wish: _Wish, labels: str, *, full: bool, limit: int, after: str)
     if not 1 <= limit <= MOST:
         raise BadInput(f"limit is {limit}", f"1 to {MOST}")
     page: Page = await wish.place.client.page(
-        wish.kind, wish.namespace, labels=labels, limit=limit, more=after
+        wish.kind, wish.namespace, labels=labels, limit=limit, more=after, most=ANSWER_BYTES
     )
     items = [_shown(one) if full else _line(one) for one in page.items]
     more = ", and there are more" if page.more else ""

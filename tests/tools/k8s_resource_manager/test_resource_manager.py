@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -73,6 +74,22 @@ async def test_a_dry_run_changes_nothing_and_says_so(kube: Desk, action: str) ->
     assert "as a dry run: nothing has changed" in done.value["message"]
     there = kube.get("configmap", "box")
     assert there is None if action == "create" else there and there["data"] == {"a": "1"}
+
+
+async def test_no_list_is_larger_than_a_server_bears(kube: Desk) -> None:
+    """Else who may fill one namespace could end the tool server of everybody."""
+    many = [
+        {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": f"large-{number}"},
+         "data": {"a": "x" * 1_000_000}}
+        for number in range(36)
+    ]  # fmt: skip
+    body = json.dumps({"apiVersion": "v1", "kind": "List", "items": many})
+    kube.kubectl("create", "-f", "-", input=body)
+    given = {"resource_type": "configmaps", "action": "list", "full": True}
+    said = await refused(kube, TOOL, limit=500, **given)
+    assert "the answer has more than 32 MiB (ask for less of it)" in said
+    assert (await kube.call(TOOL, limit=5, **given)).succeeded
+    kube.kubectl("delete", "configmaps", "--all")  # others list all namespaces
 
 
 async def test_a_list_comes_in_pages_and_each_line_says_how_it_stands(kube: Desk) -> None:
