@@ -209,6 +209,25 @@ def test_a_secret_reaches_its_host_alone_and_a_new_value_follows(rig: Rig) -> No
         assert rig.house.ask("GET", "/api/v2/secrets")[1]["secrets"] == []
 
 
+def test_a_status_that_names_the_secret_of_another_takes_it_from_nobody(rig: Rig) -> None:
+    """Whoever may write the status of one object must not end the tools of others by that."""
+    with prices() as server:
+        rig.secret("prices", token=CANARY)
+        header = {"name": "X-Token", "secretKeyRef": {"name": "prices", "key": "token"}}
+        for name in ("theirs", "forged"):
+            rig.apply("MCPTool", name, endpoint(server, headers=[header]))
+            rig.wait("mcptool", name, "Ready")
+        theirs = rig.get("mcptool", "theirs")["status"]["secrets"]  # type: ignore[index]
+        forged = json.dumps({"status": {"secrets": theirs, "toolName": f"{rig.namespace}.theirs"}})
+        argv = ("patch", "mcptool", "forged", "--subresource=status", "--type=merge")
+        rig.kubectl(*argv, "-p", forged)
+        rig.kubectl("delete", "mcptool", "forged", "--timeout=30s")
+        assert rig.house.call(f"{rig.namespace}.theirs")["success"]
+        kept = [one["name"] for one in rig.house.ask("GET", "/api/v2/secrets")[1]["secrets"]]
+        assert set(theirs) <= set(kept)
+        assert rig.house.registered(f"{rig.namespace}.forged") is None
+
+
 def test_a_secret_that_comes_later_is_found(rig: Rig) -> None:
     with prices() as server:
         header = {"name": "X-Token", "secretKeyRef": {"name": "late", "key": "token"}}

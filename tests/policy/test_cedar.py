@@ -224,3 +224,45 @@ def test_a_rule_sees_for_which_namespace_somebody_acts(
     rules = made(tmp_path, OWN)
     by = Principal(name, frozenset({"developer"}))
     assert rules.decide(by, "deploy", WRITE).answer is answer
+
+
+@pytest.mark.parametrize(
+    ("behind", "tool", "effect", "arguments", "answer", "rule"),
+    [
+        ("", "other", WRITE, {}, Answer.ALLOW, "role.developer.write"),
+        ("deploy", "other", WRITE, {}, Answer.DENY, "frozen"),
+        ("scale", "other", WRITE, {"replicas": 11}, Answer.DENY, "small-only"),
+        ("scale", "other", WRITE, {"replicas": 10}, Answer.ALLOW, "role.developer.write"),
+        ("scale", "other", WRITE, {}, Answer.DENY, "small-only"),  # it could not be evaluated
+        ("echo", "deploy", WRITE, {}, Answer.DENY, "frozen"),  # its own name counts as well
+    ],
+)
+def test_another_name_of_a_tool_leads_past_no_rule(
+    tmp_path: Path,
+    behind: str,
+    tool: str,
+    effect: Effect,
+    arguments: dict[str, Any],
+    answer: Answer,
+    rule: str,
+) -> None:
+    rules, by = made(tmp_path), who("developer")
+    for _ in range(2):  # what is remembered of a name is of what stood behind it then
+        rules.decide(by, tool, effect, ToolCall("1", tool, arguments, by, "rest"))
+        call = ToolCall("1", tool, arguments, by, "rest")
+        decision = rules.decide(by, tool, effect, call, behind)
+        assert (decision.answer, decision.rule) == (answer, rule)
+
+
+def test_what_asks_about_a_tool_asks_about_its_other_name(tmp_path: Path) -> None:
+    text = """
+@id("two") @why("two persons") @approvals("2")
+forbid (principal, action == Action::"call", resource == Tool::"deploy");
+"""
+    roles = """
+operator: {effects: [write], ask: [write], tools: ["*"]}
+approvals: [{tools: [deploy], needed: 3}]
+"""
+    rules = made(tmp_path, text, roles)
+    decision = rules.decide(who("operator"), "other", WRITE, behind="deploy")
+    assert (decision.answer, decision.needed, decision.why) == (Answer.ASK, 3, "two persons")

@@ -155,9 +155,17 @@ def _secret(ref: Mapping[str, Any], url: str, place: Place) -> SecretRef:
     """Its name at the server is made of the object's UID, so that no other object can name it."""
     parts = urlsplit(url)
     host = f"{parts.hostname}:{parts.port or _PORTS[parts.scheme]}"
-    told = "\0".join((place.cluster, place.uid, ref["name"], ref["key"], host))
-    name = SECRETS + hashlib.sha256(told.encode()).hexdigest()[:40].upper()
+    name = own_secrets(place) + _digest(ref["name"], ref["key"], host)
     return SecretRef(ref["name"], ref["key"], name, host)
+
+
+def own_secrets(place: Place) -> str:
+    """How the names of all secrets of one object begin at the server, and those of no other."""
+    return f"{SECRETS}{_digest(place.cluster, place.uid)}_"
+
+
+def _digest(*words: str) -> str:
+    return hashlib.sha256("\0".join(words).encode()).hexdigest()[:26].upper()
 
 
 def schema(given: Mapping[str, Any]) -> dict[str, Any]:

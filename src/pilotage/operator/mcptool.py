@@ -120,10 +120,13 @@ async def leave(
 
 
 async def unregister(object: Object, registrar: Registrar) -> None:
-    """What is registered for it is gone from the server."""
-    name = object.get("status", {}).get("toolName")
-    place = registrar.place(object)
-    await registrar.unregister(object, name or definition.registered_name(object["spec"], place))
+    """What is registered for it is gone from the server: under the name that its spec gives, which
+    nobody can change. One whose name is none was never there."""
+    try:
+        name = definition.registered_name(object["spec"], registrar.place(object))
+    except BadInput:
+        return
+    await registrar.unregister(object, name)
 
 
 def readiness(standing: Standing, *, suspended: bool) -> Condition:

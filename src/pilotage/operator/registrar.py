@@ -19,7 +19,7 @@ from pilotage.kubernetes.client import Client
 from pilotage.kubernetes.errors import Forbidden, NotFound
 from pilotage.kubernetes.kind import SECRET, Object, key_of
 from pilotage.operator.conditions import FALSE, TRUE, UNKNOWN, Condition
-from pilotage.operator.definition import Place, SecretRef, Wanted
+from pilotage.operator.definition import Place, SecretRef, Wanted, own_secrets
 from pilotage.operator.runtime.controller import Controller
 from pilotage.operator.tool_server import Away, Standing, ToolServer
 
@@ -93,7 +93,7 @@ class Registrar:
             await self._keep(namespace, secret)
         owner = self.owner(object)
         standing = await self.server.put(wanted, owner)
-        await self._forget(_secrets(object) - {secret.name for secret in wanted.secrets})
+        await self._forget(self._secrets(object) - {secret.name for secret in wanted.secrets})
         if suspended and standing.state != "disabled":
             return await self.server.enable(wanted.name, owner, on=False)
         if not suspended and standing.state == "disabled" and not standing.held:
@@ -103,7 +103,14 @@ class Registrar:
     async def unregister(self, object: Object, name: str) -> None:
         """Its registration and its secrets are gone from the server."""
         await self.server.remove(name, self.owner(object))
-        await self._forget(_secrets(object))
+        await self._forget(self._secrets(object))
+
+    def _secrets(self, object: Object) -> set[str]:
+        """The names of the secrets that were kept for it at the server. Others may write what the
+        status says: none but its own count."""
+        own = own_secrets(self.place(object))
+        named = object.get("status", {}).get("secrets", ())
+        return {name for name in named if str(name).startswith(own)}
 
     async def _forget(self, secrets: Iterable[str]) -> None:
         for name in secrets:
@@ -180,11 +187,6 @@ class Registrar:
         """A server that has lost a registration may have lost its secrets too."""
         if standing is None:
             self._kept.clear()
-
-
-def _secrets(object: Object) -> set[str]:
-    """The names of the secrets that were kept for it at the server."""
-    return set(object.get("status", {}).get("secrets", ()))
 
 
 def _differs(object: Object, standing: Standing | None, finalizer: str) -> bool:

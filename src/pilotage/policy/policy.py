@@ -43,34 +43,40 @@ class Rules:
         told = (compiled, text, roles.needs)
         self.version = hashlib.sha256(msgspec.json.encode(told)).hexdigest()[:16]
         self.contextual = tuple(rule for rule in extra if rule.context)
-        self._remembered: dict[tuple[Principal, str, Effect], Decision] = {}
-        self._seen: dict[tuple[int, str], tuple[Principal, Effect, Decision]] = {}
+        self._remembered: dict[tuple[Principal, str, Effect, str], Decision] = {}
+        self._seen: dict[tuple[int, str], tuple[Principal, Effect, Decision, str]] = {}
 
     def decide(
-        self, by: Principal, tool: str, effect: Effect, call: ToolCall | None = None
+        self,
+        by: Principal,
+        tool: str,
+        effect: Effect,
+        call: ToolCall | None = None,
+        behind: str = "",
     ) -> Decision:
         """May `by` call `tool`, which has `effect`? Remembered, unless a rule that may concern it
         looks at the call. Without a call, an answer that depends on it is ASK: not denied, and
-        nothing to run by.
+        nothing to run by. `behind`: the tool of the house that is called by this name; what forbids
+        that one forbids this, or a new name would lead past every rule.
 
         The same principal object asks again and again, and is quicker compared than hashed.
         """
         seen = self._seen.get((id(by), tool))
-        if seen is not None and seen[0] is by and seen[1] is effect:
+        if seen is not None and seen[0] is by and seen[1] is effect and seen[3] == behind:
             return seen[2]
-        if self.contextual and self.looking(by, tool):
+        if self.contextual and (self.looking(by, tool) or (behind and self.looking(by, behind))):
             now = datetime.now(UTC)
             context = None if call is None else cedar.context(call, now)
-            return self.answer(by, tool, effect, context)
-        key = (by, tool, effect)
+            return self.answer(by, tool, effect, context, behind)
+        key = (by, tool, effect, behind)
         known = self._remembered.get(key)
         if known is None:
             if len(self._remembered) >= REMEMBERED:
                 self._remembered.clear()
-            known = self._remembered[key] = self.answer(by, tool, effect, {})
+            known = self._remembered[key] = self.answer(by, tool, effect, {}, behind)
         if len(self._seen) >= REMEMBERED:
             self._seen.clear()
-        self._seen[id(by), tool] = (by, effect, known)
+        self._seen[id(by), tool] = (by, effect, known, behind)
         return known
 
     def looking(self, by: Principal, tool: str) -> list[Rule]:
@@ -78,20 +84,27 @@ class Rules:
         return [rule for rule in self.contextual if rule.concerns(by, tool)]
 
     def answer(
-        self, by: Principal, tool: str, effect: Effect, context: Mapping[str, Any] | None
+        self,
+        by: Principal,
+        tool: str,
+        effect: Effect,
+        context: Mapping[str, Any] | None,
+        behind: str = "",
     ) -> Decision:
         """The decision, never remembered. `context` as cedar.context makes it; None: not known."""
         if not any(fnmatch.fnmatchcase(tool, glob) for glob in by.tools):
             return self._deny("key.tools", f"{by.name} may call {', '.join(by.tools)} only")
         denied: Decision | None = None
         said = ""
-        needed = self.roles.needed(tool, effect)
+        needed = max(self.roles.needed(name, effect) for name in (tool, behind or tool))
         for action, answer in _ACTIONS:
             fired = self._book.ask(by, action, tool, effect, context)
+            other = self._book.ask(by, action, behind, effect, context) if behind else fired
             rules = [self._book.rules[place] for place in fired.rules]
-            needed = max(needed, *(rule.needed for rule in rules), 1)
-            refused = self._refused(fired)
-            if refused is None and fired.allowed is None:
+            asking = [self._book.rules[place] for place in other.rules]
+            needed = max(needed, *(rule.needed for rule in (*rules, *asking)), 1)
+            refused = self._refused(fired) or self._refused(other)
+            if refused is None and None in (fired.allowed, other.allowed):
                 why = "it depends on the call"
                 return Decision(Answer.ASK, "policy.context", why, needed, self.version)
             if refused is None and fired.allowed:
@@ -100,7 +113,8 @@ class Rules:
                 why = rules[0].why or said or plain
                 return Decision(answer, name, why, needed, self.version)
             denied = denied or refused
-            said = next((rule.why for rule in rules if rule.why), "")  # why it does not run at once
+            # Why it does not run at once.
+            said = next((rule.why for rule in (*rules, *asking) if rule.why), "")
         roles = ", ".join(sorted(by.roles)) or "no role"
         why = f"no rule lets {by.name} ({roles}) call {effect} tool {tool}"
         return denied or self._deny(NO_RULE, why)
@@ -127,7 +141,12 @@ class Decide(Protocol):
     """See Rules.decide."""
 
     def __call__(
-        self, by: Principal, tool: str, effect: Effect, call: ToolCall | None = None
+        self,
+        by: Principal,
+        tool: str,
+        effect: Effect,
+        call: ToolCall | None = None,
+        behind: str = "",
     ) -> Decision: ...
 
 

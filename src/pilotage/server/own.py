@@ -164,7 +164,9 @@ class Own:
         entry = self._app.registry.entries.get(tool)
         if entry is None:
             return False
-        return self._app.policy.decide(by, tool, entry.tool.mildest).answer is not Answer.DENY
+        found = entry.tool
+        decided = self._app.policy.decide(by, tool, found.mildest, behind=found.behind)
+        return decided.answer is not Answer.DENY
 
     async def prompts(
         self, context: Context, _: types.PaginatedRequestParams | None

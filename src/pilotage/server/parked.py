@@ -213,7 +213,7 @@ class Parking:
             tool = self._entries.find(call.tool).tool
             if tool is not one.tool and not _same(surface(tool), surface(one.tool)):
                 raise Conflict("the call has ended: its tool has changed since it began")
-            decision = self._app.policy.decide(call.by, tool.name, tool.effect)
+            decision = self._app.policy.decide(call.by, tool.name, tool.effect, behind=tool.behind)
             if decision.answer is Answer.DENY:
                 raise Denied(f"{call.by.name} may not call {tool.name} any more: {decision.why}")
         except PilotageError:

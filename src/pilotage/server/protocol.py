@@ -230,7 +230,8 @@ class Protocol:
         return [
             tool
             for tool in self._app.registry.tools()
-            if self._app.policy.decide(by, tool.name, tool.mildest).answer is not Answer.DENY
+            if self._app.policy.decide(by, tool.name, tool.mildest, behind=tool.behind).answer
+            is not Answer.DENY
         ]
 
     async def _call(self, context: Context, params: types.CallToolRequestParams) -> Any:

@@ -102,7 +102,7 @@ class Gateway:
             tool = entry.tool
             arguments, ignored = entry.arguments.check(call.arguments)
             call = call if arguments is call.arguments else replace(call, arguments=arguments)
-            decision = self._policy.decide(call.by, call.tool, tool.effect_of(arguments), call)
+            decision = self._decide(tool, call)
             if decision.answer is _ALLOW and call.idempotency_key is None and tool.plain:
                 running = tool.run(call, report)
             else:  # denied, or a person has approved this very call, or its answer is there
@@ -168,6 +168,10 @@ class Gateway:
             told.append(why)
             report(Progress(f"waits for its turn: {why}"))
 
+    def _decide(self, tool: Tool, call: ToolCall) -> Decision:
+        effect = tool.effect_of(call.arguments)
+        return self._policy.decide(call.by, call.tool, effect, call, tool.behind)
+
     def _now(self, call: ToolCall) -> tuple[Entry, ToolCall]:
         """The tool as it is now, and the call with the rights of now. Raises where there are none:
         a key that is revoked, a tool that is disabled, quarantined or gone."""
@@ -178,8 +182,7 @@ class Gateway:
         """Raises where a call that was let in `before` would not be let in now. What a person
         approved was approved under one version of the policy."""
         entry, call = self._now(call)
-        effect = entry.tool.effect_of(call.arguments)
-        now = self._policy.decide(call.by, call.tool, effect, call)
+        now = self._decide(entry.tool, call)
         asked = before.answer is Answer.ASK and now.policy == before.policy
         if now.answer is Answer.DENY or (now.answer is Answer.ASK and not asked):
             raise Denied(f"not tried again: {now.why}", now.hint)

@@ -55,7 +55,8 @@ class Tool:
     `actions`: of a tool that does several things, so that each is decided as what it is. `asks`:
     its server may ask the client while a call of it runs (MCP's handshake eras). `retries`: how
     often what is Unavailable is tried again, if the tool is idempotent (tool/retry.py).
-    `conducts`: it only waits for other calls of the same principal, the steps of a run.
+    `conducts`: it only waits for other calls of the same principal, the steps of a run. `behind`:
+    the tool of the house of which this is another name; what the policy forbids of that counts.
     """
 
     name: str
@@ -78,6 +79,7 @@ class Tool:
     asks: bool = False
     retries: int = 0
     conducts: bool = False
+    behind: str = ""
 
     def __post_init__(self) -> None:
         if self.cache_seconds and not (self.effect is Effect.READ and self.idempotent):
@@ -134,6 +136,7 @@ class Definition:
     actions: Actions | None = None
     offered: bool = True
     conducts: bool = False
+    behind: str = ""
 
     def bind(self, services: Mapping[type, object]) -> Tool:
         """A tool that answers with `services`; a service that is missing stops the start."""

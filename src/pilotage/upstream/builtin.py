@@ -43,7 +43,7 @@ class Builtins:
         summary = given.summary or tool.summary
         timeout = min(tool.timeout, given.timeout or tool.timeout)
         named = replace(tool, name=one.name, summary=summary, timeout=timeout, owner=one.holder)
-        return (replace(named, open=False, target=f"builtin {given.tool}"),)
+        return (replace(named, open=False, target=f"builtin {given.tool}", behind=given.tool),)
 
     def unbind(self, one: Registration) -> None:
         """It holds nothing."""

@@ -137,7 +137,7 @@ class Shown:
             "summary": tool.summary or tool.description.split("\n", 1)[0][:200],
             "description": tool.description,
             "effect": tool.effect.value,
-            "may": self._policy().decide(by, tool.name, tool.mildest).answer,
+            "may": self._policy().decide(by, tool.name, tool.mildest, behind=tool.behind).answer,
             "idempotent": tool.idempotent,
             "timeout": tool.timeout,
             "input_schema": tool.input_schema,
