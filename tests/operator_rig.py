@@ -19,6 +19,8 @@ import yaml
 from cluster.access import Access
 from cluster.program import Program, answers, free_port
 
+from pilotage.kubernetes.depth import decoder
+
 ROOT = Path(__file__).resolve().parents[1]
 PILOTAGE = Path(sys.executable).parent / "pilotage"
 ACCOUNT = "mcp-operator"
@@ -32,6 +34,9 @@ cluster:
   manage: [tools:read, tools:write, tools:approve, "tools:own:*", "secrets:write:K8S_*",
            runs:read, runs:write, runs:approve, approvals:write, "act:for:*"]
 """
+
+
+_read = decoder(dict[str, Any])
 
 
 def until(true: Callable[[], Any], what: str = "that") -> Any:
@@ -160,8 +165,7 @@ class Rig:
         if done.returncode:
             assert "NotFound" in done.stderr, done.stderr
             return None
-        found: dict[str, Any] = json.loads(done.stdout)
-        return found
+        return _read(done.stdout.encode())
 
     def condition(self, kind: str, name: str, type: str = "Ready") -> dict[str, Any] | None:
         """The condition as it stands of the newest generation; None: it does not say yet."""

@@ -59,6 +59,19 @@ def test_an_endpoint_of_a_service_is_reached_by_its_name_in_the_cluster() -> Non
     }
 
 
+@pytest.mark.parametrize(
+    ("name", "good"),
+    [("prices", True), ("shop.prices.eu", True), ("payments.refund", False), ("sho.p", False)],
+)
+def test_a_name_of_another_namespace_is_refused(name: str, good: bool) -> None:
+    spec = {"builtin": "run_list", "name": name}
+    if good:
+        assert wanted(spec, PLACE).name == name
+    else:
+        with pytest.raises(BadInput, match="would be a name of the namespace"):
+            wanted(spec, PLACE)
+
+
 def test_a_secret_goes_by_a_name_of_this_object_alone_and_to_its_own_host() -> None:
     header = {
         "name": "Authorization",

@@ -18,6 +18,7 @@ import msgspec
 
 from pilotage.domain.errors import BadInput
 from pilotage.kubernetes.cluster import Cluster
+from pilotage.kubernetes.depth import decoder
 from pilotage.kubernetes.errors import Unreachable
 from pilotage.kubernetes.kind import POD, Kind, Object
 from pilotage.kubernetes.transport import Transport
@@ -293,7 +294,7 @@ def _object(answer: bytes, asked: str) -> Object:
         raise Unreachable(what, "is that a Kubernetes API?", status=502) from None
 
 
-_decode = msgspec.json.Decoder(Object).decode
+_decode = decoder(Object)
 
 
 def _whole(kind: Kind, object: Object) -> Object:

@@ -159,7 +159,7 @@ def _read(noted: str, wanted: Object, label: str) -> Object | None:
         found = msgspec.json.decode(noted, type=dict[str, Any])
         there = {key: found[key] for key in ("apiVersion", "kind")}
         there |= {key: found["metadata"].get(key) for key in ("name", "namespace")}
-    except (msgspec.DecodeError, KeyError, AttributeError, TypeError):
+    except (msgspec.DecodeError, RecursionError, KeyError, AttributeError, TypeError):
         there = {}
     meta = wanted["metadata"]
     own = {"apiVersion": wanted["apiVersion"], "kind": wanted["kind"], "name": meta["name"]}

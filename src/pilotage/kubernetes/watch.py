@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 import msgspec
 
+from pilotage.kubernetes.depth import decoder
 from pilotage.kubernetes.errors import Unreachable, of_status
 from pilotage.kubernetes.kind import Object
 from pilotage.kubernetes.transport import Transport
@@ -29,7 +30,7 @@ class Event(msgspec.Struct, frozen=True):
         return str(self.object["metadata"]["resourceVersion"])
 
 
-_decode = msgspec.json.Decoder(Event).decode
+_decode = decoder(Event)
 
 
 async def watched(

@@ -13,9 +13,12 @@ from urllib.parse import urlsplit
 
 from pilotage.domain.errors import BadInput
 from pilotage.domain.registration import NAME_LIMIT, check_name
+from pilotage.kubernetes.depth import deeper
 
 SECRETS = "K8S_"
 """How the names of secrets begin that the operator keeps at the tool server."""
+DEPTH = 60
+"""Less than what is cut off when an object is read (kubernetes/depth.py)."""
 _PORTS = {"https": 443, "http": 80}
 _WITH_SCHEMAS = ("properties", "patternProperties", "$defs", "definitions", "dependentSchemas")
 _WITH_SCHEMA = ("items", "additionalProperties", "not", "if", "then", "else", "contains")
@@ -54,18 +57,31 @@ class Place:
     domain: str = "cluster.local"
 
 
+def check_depth(spec: Any) -> None:
+    """BadInput: nobody means what is nested so deep, and what reads it may not come to its end."""
+    if deeper(spec, DEPTH):
+        raise BadInput(f"the spec is nested deeper than {DEPTH} levels", "write it flatter")
+
+
 def registered_name(spec: Mapping[str, Any], place: Place) -> str:
-    """The name at the server: spec.name, else NAMESPACE.NAME. BadInput where that is too long."""
+    """The name at the server: spec.name, else NAMESPACE.NAME. BadInput where that is too long, or
+    would be one of another namespace."""
     name = spec.get("name") or f"{place.namespace}.{place.name}"
     if len(name) > NAME_LIMIT:
         what = f"{name} is longer than the {NAME_LIMIT} characters that the name of a tool has"
         raise BadInput(what, "make it anew with a shorter spec.name")
     check_name(name)
+    before, dot, _ = name.partition(".")
+    if dot and before != place.namespace:
+        what = f"{name} would be a name of the namespace {before}"
+        hint = f"make it anew with a name that has no dot, or begins with {place.namespace}."
+        raise BadInput(what, hint)
     return str(name)
 
 
 def wanted(spec: Mapping[str, Any], place: Place) -> Wanted:
     """What an MCPTool asks for. BadInput where it asks for nothing that can run."""
+    check_depth(spec)
     name = registered_name(spec, place)
     if "http" in spec:
         return _http(name, spec, place)

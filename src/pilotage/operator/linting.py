@@ -6,7 +6,7 @@ import time
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from pilotage.domain.errors import PilotageError
+from pilotage.domain.errors import BadInput, PilotageError
 from pilotage.domain.text import cut
 from pilotage.kubernetes.kind import Object, key_of
 from pilotage.operator import pipeline_document
@@ -40,6 +40,9 @@ class Linter:
             return kept[3], kept[2] - now
         try:
             body = {"pipeline": pipeline_document.document(object, self._known)}
+        except BadInput as wrong:
+            return Condition(VALID, FALSE, "InvalidPipeline", str(wrong)), WELL_SECONDS
+        try:
             told = await self._server.ask("POST", LINT, body)
         except PilotageError as error:
             return _unknown(object, error), error.seconds if isinstance(error, Away) else 30.0

@@ -24,6 +24,7 @@ from pilotage.kubernetes.client import Client
 from pilotage.kubernetes.kind import Kind, Object
 from pilotage.operator import pipeline_document
 from pilotage.operator.conditions import FALSE, TRUE, UNKNOWN, Condition
+from pilotage.operator.definition import check_depth
 from pilotage.operator.runtime.store import Store
 from pilotage.operator.status import StatusWriter, moment, seconds_since
 from pilotage.operator.tool_server import Away, ToolServer
@@ -138,13 +139,14 @@ class PipelineRuns:
         pipeline = parts.pipelines.get(f"{meta['namespace']}/{name}")
         if pipeline is None:
             raise _Later("PipelineNotFound", f"there is no MCPPipeline {name}", REFUSED_SECONDS)
-        body = {
-            "pipeline": pipeline_document.document(pipeline, parts.known),
-            "inputs": spec.get("inputs") or {},
-        }
-        if "timeoutSeconds" in spec:
-            body["timeout"] = spec["timeoutSeconds"]
         try:
+            check_depth(spec)
+            body = {
+                "pipeline": pipeline_document.document(pipeline, parts.known),
+                "inputs": spec.get("inputs") or {},
+            }
+            if "timeoutSeconds" in spec:
+                body["timeout"] = spec["timeoutSeconds"]
             headers = {**self._headers(object), "Idempotency-Key": meta["uid"]}
             view = await parts.server.ask("POST", RUNS, body, headers)
         except Conflict:  # the pipeline has changed since it was started
