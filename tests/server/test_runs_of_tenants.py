@@ -15,7 +15,9 @@ from waiting import until
 
 TALK = SAY + "inputs: {word: {default: hello}}\n"
 ROLES = """
-relay: {effects: [read, write], manage: [runs:write, "act:for:kubernetes:prod/*"]}
+relay:
+  effects: [read, write]
+  manage: [runs:read, runs:write, runs:approve, "act:for:kubernetes:prod/*"]
 """
 
 
@@ -55,9 +57,12 @@ async def test_a_tenant_cancels_its_own_run_and_knows_no_other(house: House) -> 
     _, body = await ask(house, "POST", "", tenant(relay, "shop"), {"pipeline": WAITS})
     run = body["run"]
     await at_rest(house, run)
-    for who in (relay, tenant(relay, "other")):
-        assert (await ask(house, "GET", f"/{run}", who))[0] == 404
-        assert (await ask(house, "POST", f"/{run}/cancel", who, {}))[0] == 404
+    assert (await ask(house, "GET", f"/{run}", relay))[0] == 200, "the key is for all of them"
+    for verb in ("cancel", "approve", "reject", "resume"):
+        said = await ask(house, "POST", f"/{run}/{verb}", tenant(relay, "other"), {})
+        assert said[0] == 404, said
+    for path in ("", "/logs", "/events", "/artifacts"):
+        assert (await ask(house, "GET", f"/{run}{path}", tenant(relay, "other")))[0] == 404
     assert (await ask(house, "POST", f"/{run}/cancel", tenant(relay, "shop"), {}))[0] == 200
     await until(lambda: house.app.runs.summary(run).outcome == "cancelled")
     assert (await ask(house, "GET", f"/{run}", tenant(relay, "shop")))[1]["state"] == "ended"

@@ -3,16 +3,17 @@ tool, say) must not end the process of everybody who reads it: what is too deep 
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
 from typing import Any, TypeVar
 
 import msgspec
 
+from pilotage.domain.pattern import pattern
+
 CUT = 200
 """Levels that are kept; msgspec reads about as many as Python's recursion limit, 1,000."""
 _LEFT_OUT = b'"(nested too deep: left out)"'
-_TOKEN = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"|[\[{]|[\]}]')
+_TOKEN = pattern(rb'"[^"\\]*(?:\\.[^"\\]*)*"|[\[{]|[\]}]')
 T = TypeVar("T")
 
 
