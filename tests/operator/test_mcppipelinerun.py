@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from operator_pipelines import ended, good, pipeline, run, scan
-from operator_rig import CLUSTER, Rig, until
+from operator_rig import CLUSTER, ROLES, Rig, until
 
 
 def waits(rig: Rig, name: str) -> list[dict[str, Any]]:
@@ -202,6 +202,33 @@ def test_a_status_that_names_the_run_of_another_moves_nothing_of_it(rig: Rig) ->
     rig.kubectl("delete", "mcppipelinerun", "forged", "--timeout=60s")
     for id, state in ((own, "ended"), (theirs["run"], "waiting")):
         assert rig.house.ask("GET", f"/api/v2/runs/{id}")[1]["state"] == state
+
+
+def test_a_run_for_which_there_is_no_room_says_so_and_asks_seldom(rig: Rig) -> None:
+    pipeline(rig, "two", good("first"))
+    limits = "  limits: {tools: {run_start: {rate: 1/hour}}}\n"
+    (rig.house.home / "roles.yaml").write_text(ROLES + limits)
+    until(lambda: rig.house.ask("GET", "/api/v2/audit?event=policy.changed")[1]["entries"])
+    for name in ("first", "second"):
+        run(rig, name, "two")
+    until(lambda: any(ended_now(rig, name) for name in ("first", "second")), "one of them")
+    late = next(name for name in ("first", "second") if not ended_now(rig, name))
+    rig.wait("mcppipelinerun", late, "ServerBusy", "Succeeded")
+    assert rig.get("mcppipelinerun", late)["status"]["state"] == "pending"  # type: ignore[index]
+    asked = len(refusals(rig))
+    run(rig, "third", "two")
+    rig.wait("mcppipelinerun", "third", "ServerBusy", "Succeeded")
+    assert len(refusals(rig)) == asked + 1, "the others wait half a minute at least"
+
+
+def refusals(rig: Rig) -> list[dict[str, Any]]:
+    entries = rig.house.ask("GET", "/api/v2/audit?event=refused&limit=500")[1]["entries"]
+    return [one for one in entries if one["tool"] == "run_start"]
+
+
+def ended_now(rig: Rig, name: str) -> bool:
+    found = rig.get("mcppipelinerun", name) or {}
+    return "completionTime" in (found.get("status") or {})
 
 
 def test_a_run_acts_for_its_namespace(rig: Rig) -> None:

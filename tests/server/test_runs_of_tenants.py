@@ -68,6 +68,21 @@ async def test_a_tenant_cancels_its_own_run_and_knows_no_other(house: House) -> 
     assert (await ask(house, "GET", f"/{run}", tenant(relay, "shop")))[1]["state"] == "ended"
 
 
+async def test_the_same_start_again_counts_once(house: House) -> None:
+    """Who was cut off before it heard the answer must hear it, however full the hour is."""
+    roles = (house.app.settings.home / "roles.yaml").read_text()
+    limits = "  limits: {tools: {run_start: {rate: 1/hour}}}\n"
+    (house.app.settings.home / "roles.yaml").write_text(roles + limits)
+    await until(lambda: bool(house.app.audit.list(event="policy.changed")))
+    shop, body = {**tenant(house.headers("relay"), "shop")}, {"pipeline": TALK}
+    answers = [
+        await ask(house, "POST", "", {**shop, "Idempotency-Key": key}, body)
+        for key in ("one", "one", "two")
+    ]
+    assert [status for status, _ in answers] == [201, 201, 429]
+    assert answers[0][1]["run"] == answers[1][1]["run"]
+
+
 async def test_nobody_acts_for_a_namespace_without_that_right(house: House) -> None:
     relay, body = house.headers("relay"), {"pipeline": TALK}
     for key in (house.headers("admin"), house.headers("developer")):

@@ -18,6 +18,7 @@ from pilotage.operator.conditions import FALSE, READY, TRUE, Condition
 from pilotage.operator.linting import Linter
 from pilotage.operator.mcppipelinerun import delete
 from pilotage.operator.resources import MANAGER
+from pilotage.operator.runtime.informer import Change
 from pilotage.operator.runtime.store import Store
 from pilotage.operator.status import StatusWriter, moment
 
@@ -170,6 +171,14 @@ def times(
     except CronSimError as error:
         raise BadInput(f"cron is {plan['cron']!r}: {error}", 'such as "0 3 * * *"') from None
     raise BadInput(f"cron {plan['cron']!r} never comes", 'such as "0 3 * * *"')
+
+
+def counts(change: Change) -> bool:
+    """Is this change of a run one for its pipeline: does it come, end or go?"""
+    if change.old is None or change.new is None:
+        return True
+    leaves = ["deletionTimestamp" in one["metadata"] for one in (change.old, change.new)]
+    return _ended(change.old) != _ended(change.new) or leaves[0] != leaves[1]
 
 
 def by_pipeline(run: Object) -> list[str]:

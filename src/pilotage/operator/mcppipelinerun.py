@@ -27,10 +27,10 @@ from pilotage.operator.conditions import FALSE, TRUE, UNKNOWN, Condition
 from pilotage.operator.definition import check_depth
 from pilotage.operator.runtime.store import Store
 from pilotage.operator.status import StatusWriter, moment, seconds_since
-from pilotage.operator.tool_server import Away, ToolServer
+from pilotage.operator.tool_server import Away, Full, ToolServer, spread
 
 LOOK_SECONDS, WAITING_SECONDS = 1.0, 3.0
-REFUSED_SECONDS = 30.0
+REFUSED_SECONDS, BUSY_SECONDS = 30.0, 60.0
 LETTING_GO_SECONDS = 600.0
 SUCCEEDED = "Succeeded"
 RUNS = "/api/v2/runs"
@@ -66,7 +66,9 @@ class PipelineRuns:
 
     def __init__(self, parts: Parts) -> None:
         self._parts = parts
-        self._runs: dict[str, str] = {}  # by the UID of the object: what it is at the server
+        self._runs: dict[str, tuple[str, dict[str, Any]]] = {}
+        """By the UID of the object, its run at the server and what that runs. It knows of a start
+        before our cache shows the status that we have written."""
         self._told: set[tuple[str, ...]] = set()  # what people have said, and the server has heard
 
     async def reconcile(self, key: str) -> float | None:
@@ -100,18 +102,19 @@ class PipelineRuns:
     async def _view(self, object: Object) -> tuple[dict[str, Any], dict[str, Any]]:
         """How its run stands at the server, started if it is not there, and what it runs."""
         status, uid = object.get("status") or {}, object["metadata"]["uid"]
-        if "runId" not in status:
+        known = self._runs.get(uid)
+        if known is None and "runId" not in status:
             view, pipeline = await self._start(object)
-            self._runs[uid] = view["run"]
+            self._runs[uid] = view["run"], pipeline
             return view, pipeline
         try:
-            run = self._runs.get(uid) or await self._found(object)
-            view = await self._ask("GET", f"{RUNS}/{quote(run)}", object)
+            known = known or (await self._found(object), dict(status.get("pipeline") or {}))
+            view = await self._ask("GET", f"{RUNS}/{quote(known[0])}", object)
         except NotFound:
-            what = f"the server does not know run {status['runId']} any more"
+            what = "the server does not know its run any more"
             raise _Over("RunLost", what) from None
-        self._runs[uid] = run
-        return view, dict(status.get("pipeline") or {})
+        self._runs[uid] = known
+        return view, known[1]
 
     async def _found(self, object: Object) -> str:
         """The run that the server has for it. NotFound."""
@@ -151,6 +154,8 @@ class PipelineRuns:
             view = await parts.server.ask("POST", RUNS, body, headers)
         except Conflict:  # the pipeline has changed since it was started
             view = await self._ask("GET", f"{RUNS}/{quote(await self._found(object))}", object)
+        except Full as full:  # one namespace may have thousands: they must not keep it from others
+            raise _Later("ServerBusy", full.what, spread(BUSY_SECONDS)) from None
         except Away:
             raise
         except BadInput as wrong:
@@ -269,7 +274,8 @@ class PipelineRuns:
         if (object.get("status") or {}).get("completionTime"):
             return
         try:
-            run = self._runs.get(object["metadata"]["uid"]) or await self._found(object)
+            known = self._runs.get(object["metadata"]["uid"])
+            run = known[0] if known else await self._found(object)
         except NotFound:
             return
         said = {"reason": "it was deleted"}

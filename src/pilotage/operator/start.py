@@ -150,7 +150,9 @@ def _add_pipelines(host: Host, resources: Resources, server: ToolServer, called:
     )
     reconcile = mcppipelinerun.PipelineRuns(running).reconcile
     controller = host.controller("mcppipelinerun", runs, reconcile, pace, when=wanted_anew)
-    controller.watches(pipelines, lambda one: runs.store.by(mcppipeline.BY_PIPELINE, key_of(one)))
+    controller.watches(
+        pipelines, lambda one: runs.store.by(mcppipeline.BY_PIPELINE, key_of(one)), wanted_anew
+    )
     defining = mcppipeline.Parts(
         pipelines.store,
         runs.store,
@@ -161,7 +163,7 @@ def _add_pipelines(host: Host, resources: Resources, server: ToolServer, called:
     )
     reconcile = mcppipeline.Pipelines(defining).reconcile
     controller = host.controller("mcppipeline", pipelines, reconcile, pace, when=wanted_anew)
-    controller.watches(runs, mcppipeline.by_pipeline)
+    controller.watches(runs, mcppipeline.by_pipeline, mcppipeline.counts)
 
 
 def _pace(options: Options) -> Pace:

@@ -43,6 +43,10 @@ class Away(PilotageError):
         self.seconds = seconds
 
 
+class Full(Away):
+    """The server is there, and has no room for this one now."""
+
+
 @dataclass(frozen=True, slots=True)
 class Standing:
     """How a registration stands at the server. `tools` are the names of its tools; `state` is
@@ -149,7 +153,7 @@ class ToolServer:
             raise self._away(f"no answer within {ANSWER_SECONDS:g} s") from None
         except Busy as busy:
             self._there()
-            raise Away(busy.what, _spread(5.0)) from None
+            raise Full(busy.what, spread(5.0)) from None
         except PilotageError as error:
             raise self._away(error.what) from None
         self._there()
@@ -164,11 +168,12 @@ class ToolServer:
     def _away(self, why: str) -> Away:
         self._failures += 1
         whole = min(LAST_SECONDS, FIRST_SECONDS * 2.0 ** min(self._failures - 1, 10))
-        self.why, self._until = why, time.monotonic() + _spread(whole)
+        self.why, self._until = why, time.monotonic() + spread(whole)
         return Away(why, self._until - time.monotonic())
 
 
-def _spread(seconds: float) -> float:
+def spread(seconds: float) -> float:
+    """Not all at once: half of it to all of it."""
     return seconds * random.uniform(0.5, 1.0)
 
 

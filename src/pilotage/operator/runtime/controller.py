@@ -93,10 +93,13 @@ class Controller:
         kind = kind or self.primary.kind
         self.watches(informer, lambda object: owner_keys(object, kind))
 
-    def watches(self, informer: Informer, mapper: Mapper) -> None:
-        """Objects of another kind: `mapper` says whose business a change of one is."""
+    def watches(self, informer: Informer, mapper: Mapper, when: When = always) -> None:
+        """Objects of another kind: `mapper` says whose business a change of one is, `when` which
+        changes are anybody's."""
 
         def hear(change: Change) -> None:
+            if not when(change):
+                return
             seen = [one for one in (change.old, change.new) if one is not None]
             for key in {key: None for one in seen for key in mapper(one)}:
                 self.queue.add(key, low=change.initial)

@@ -183,7 +183,8 @@ def _add_start(api: FastAPI, app: App) -> None:
         """Start a run; it goes on whether or not the client stays. The same Idempotency-Key of the
         same principal is the same run again; with another pipeline or other inputs it is a 409."""
         by = speaker(app, request)
-        _let_in(app, by)
+        if key is None or not app.run_access.under(by, key):
+            _let_in(app, by)
         # Beside the event loop, since who sends a long one should hold up nobody else.
         pipeline, warnings = await asyncio.to_thread(_pipeline, app, body.pipeline)
         given = Given(body.inputs, github(body.context), body.environment, key, body.timeout)
