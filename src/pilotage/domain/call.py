@@ -46,6 +46,9 @@ class Principal:
     tools: tuple[str, ...] = ("*",)
 
 
+ACTING_FOR = "Pilotage-Acting-For"
+"""The header that names whom a program speaks for: a person who has approved something in a
+cluster, or the namespace in which a run was declared."""
 VIA = " via "
 """In a principal's name, between whom a program speaks for and the key by which it does."""
 _TENANT = pattern(r"kubernetes:([^:/]+)/([a-z0-9-]+)" + VIA + ".+", re.DOTALL)

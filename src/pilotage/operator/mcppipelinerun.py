@@ -17,7 +17,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 from urllib.parse import quote
 
-from pilotage.domain.call import Tenant
+from pilotage.domain.call import ACTING_FOR, Tenant
 from pilotage.domain.errors import BadInput, Conflict, NotFound, PilotageError
 from pilotage.kubernetes import errors
 from pilotage.kubernetes.client import Client
@@ -34,7 +34,6 @@ REFUSED_SECONDS, BUSY_SECONDS = 30.0, 60.0
 LETTING_GO_SECONDS = 600.0
 SUCCEEDED = "Succeeded"
 RUNS = "/api/v2/runs"
-ACTING_FOR = "Pilotage-Acting-For"
 _VERBS = {"approve": "approve", "reject": "reject", "retry": "resume"}
 UNTIED = (
     "spec.approvals is not heard here: without the cluster's admission policy nobody can tell who "

@@ -50,11 +50,15 @@ class RunAccess:
     async def start(self, pipeline: Pipeline, given: Given, by: Principal) -> str:
         """A run of theirs, see Runs.start; Busy where OPEN_EACH of theirs have not ended. That they
         may start one was checked."""
-        known = given.key is not None and rows.under(self._database, by.name, given.key)
-        if not known and rows.open_of(self._database, by.name) >= OPEN_EACH:
+        open_ones = rows.open_of(self._database, by.name)
+        if open_ones >= OPEN_EACH and not self.started(by, given.key):
             what = f"{OPEN_EACH} runs of {by.name} have not ended"
             raise Busy(what, "pilotage runs list shows them, pilotage runs cancel ends one")
         return await self.runs.start(pipeline, given, by)
+
+    def started(self, by: Principal, key: str | None) -> bool:
+        """Have they started a run under this idempotency key before?"""
+        return key is not None and rows.under(self._database, by.name, key) is not None
 
     def under(self, by: Principal, key: str) -> list[RunSummary]:
         """The run that they have started under this idempotency key, if there is one."""

@@ -51,6 +51,11 @@ def file(path: pathlib.Path) -> Document:
         raise BadInput(f"{path} cannot be read: {error.strerror}", "check its name") from None
 
 
+def given(pipeline: str | dict[str, Any]) -> Document:
+    """The document that a caller sends: a pipeline file as text (YAML), or as an object."""
+    return document(pipeline) if isinstance(pipeline, str) else Document(pipeline)
+
+
 def document(text: str | bytes) -> Document:
     """Read YAML (so JSON as well). What cannot be read is a problem, not an exception."""
     import yaml

@@ -96,25 +96,23 @@ class Rules:
             return self._deny("key.tools", f"{by.name} may call {', '.join(by.tools)} only")
         denied: Decision | None = None
         said = ""
-        needed = max(self.roles.needed(name, effect) for name in (tool, behind or tool))
+        names = (tool, behind) if behind else (tool,)
+        needed = max(self.roles.needed(name, effect) for name in names)
         for action, answer in _ACTIONS:
-            fired = self._book.ask(by, action, tool, effect, context)
-            other = self._book.ask(by, action, behind, effect, context) if behind else fired
-            rules = [self._book.rules[place] for place in fired.rules]
-            asking = [self._book.rules[place] for place in other.rules]
-            needed = max(needed, *(rule.needed for rule in (*rules, *asking)), 1)
-            refused = self._refused(fired) or self._refused(other)
-            if refused is None and None in (fired.allowed, other.allowed):
+            heard = [self._book.ask(by, action, name, effect, context) for name in names]
+            rules = [self._book.rules[place] for fired in heard for place in fired.rules]
+            needed = max(needed, *(rule.needed for rule in rules), 1)
+            refused = next(filter(None, map(self._refused, heard)), None)
+            if refused is None and any(fired.allowed is None for fired in heard):
                 why = "it depends on the call"
                 return Decision(Answer.ASK, "policy.context", why, needed, self.version)
-            if refused is None and fired.allowed:
+            if refused is None and heard[0].allowed:  # by a rule about its own name
                 name, approved = rules[0].name, "" if action == "call" else ", once approved"
                 plain = f"{name} lets {by.name} call {effect} tools{approved}"
                 why = rules[0].why or said or plain
                 return Decision(answer, name, why, needed, self.version)
             denied = denied or refused
-            # Why it does not run at once.
-            said = next((rule.why for rule in (*rules, *asking) if rule.why), "")
+            said = next((rule.why for rule in rules if rule.why), "")  # why it does not run at once
         roles = ", ".join(sorted(by.roles)) or "no role"
         why = f"no rule lets {by.name} ({roles}) call {effect} tool {tool}"
         return denied or self._deny(NO_RULE, why)

@@ -203,9 +203,8 @@ async def run_resume(
 
 def _linted(pipeline: str | dict[str, Any], tools: Catalogue) -> Pipeline:
     """BadInput names what is wrong with it, the first of it."""
-    document = load.document(pipeline) if isinstance(pipeline, str) else load.Document(pipeline)
     try:
-        return lint.runnable(lint.lint(document, tools), tools)
+        return lint.runnable(lint.lint(load.given(pipeline), tools), tools)
     except lint.NotRunnable as error:
         lines = [problem_line(each) for each in error.problems[:PROBLEMS]]
         raise BadInput("\n".join(lines), "mend each of these") from None

@@ -10,15 +10,12 @@ from typing import Any
 from fastapi import Depends, Request
 
 from pilotage.app import App
-from pilotage.domain.call import VIA, Principal
+from pilotage.domain.call import ACTING_FOR, VIA, Principal
 from pilotage.domain.errors import BadInput, Denied
 from pilotage.domain.ids import new_id
 from pilotage.server.http import BY
 
 CHANGES = ("tools:write", "tools:approve")
-ACTING_FOR = "Pilotage-Acting-For"
-"""Names whom a program speaks for: a person who has approved something in a cluster, or the
-namespace in which a run was declared."""
 _WHO = re.compile(r"[!-~](?:[ -~]{0,199}[!-~])?")
 
 

@@ -183,7 +183,7 @@ def _add_start(api: FastAPI, app: App) -> None:
         """Start a run; it goes on whether or not the client stays. The same Idempotency-Key of the
         same principal is the same run again; with another pipeline or other inputs it is a 409."""
         by = speaker(app, request)
-        if key is None or not app.run_access.under(by, key):
+        if not app.run_access.started(by, key):
             _let_in(app, by)
         # Beside the event loop, since who sends a long one should hold up nobody else.
         pipeline, warnings = await asyncio.to_thread(_pipeline, app, body.pipeline)
@@ -286,8 +286,7 @@ def _let_in(app: App, by: Principal) -> None:
 
 
 def _linted(app: App, given: str | dict[str, Any]) -> Verdict:
-    document = load.document(given) if isinstance(given, str) else load.Document(given)
-    linted = lint.lint(document, app.runs.tools)
+    linted = lint.lint(load.given(given), app.runs.tools)
     try:
         lint.runnable(linted, app.runs.tools)
     except lint.NotRunnable as error:
@@ -298,8 +297,7 @@ def _linted(app: App, given: str | dict[str, Any]) -> Verdict:
 def _pipeline(app: App, given: str | dict[str, Any]) -> tuple[Pipeline, list[str]]:
     """Linted against the tools of here, with what else lint has to say. A tool that is not here
     is an error at this door."""
-    document = load.document(given) if isinstance(given, str) else load.Document(given)
-    linted = lint.lint(document, app.runs.tools)
+    linted = lint.lint(load.given(given), app.runs.tools)
     try:
         pipeline = lint.runnable(linted, app.runs.tools)
     except lint.NotRunnable as error:
