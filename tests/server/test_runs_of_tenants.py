@@ -83,6 +83,27 @@ async def test_the_same_start_again_counts_once(house: House) -> None:
     assert answers[0][1]["run"] == answers[1][1]["run"]
 
 
+async def test_lint_and_the_same_start_again_have_a_rate(house: House) -> None:
+    """Each is linted, which takes time: no key keeps a core busy with that."""
+    roles = (house.app.settings.home / "roles.yaml").read_text()
+    limits = "  limits: {tools: {pipeline_lint: {rate: 1/hour}}}\n"
+    (house.app.settings.home / "roles.yaml").write_text(roles + limits)
+    await until(lambda: bool(house.app.audit.list(event="policy.changed")))
+    shop, body = tenant(house.headers("relay"), "shop"), {"pipeline": TALK}
+    keyed = {**shop, "Idempotency-Key": "one"}
+    first, again = [await ask(house, "POST", "", keyed, body) for _ in range(2)]
+    assert (first[0], again[0], first[1]["run"]) == (201, 201, again[1]["run"])
+    refused = await ask(house, "POST", "", keyed, body)
+    assert (refused[0], "pipeline_lint" in refused[1]["error"]) == (429, True), refused
+    assert (await ask(house, "POST", "", {**shop, "Idempotency-Key": "two"}, body))[0] == 201
+    other = tenant(house.headers("relay"), "other")
+    for headers, status in ((shop, 429), (other, 200), (other, 429)):
+        said = await ask(house, "POST", "/../pipelines/lint", headers, body)
+        assert said[0] == status, said
+    denied = [row.principal for row in house.app.audit.list(tool="pipeline_lint")]
+    assert denied[-1:] == [first[1]["principal"]], "a flood is counted, not written row by row"
+
+
 async def test_nobody_acts_for_a_namespace_without_that_right(house: House) -> None:
     relay, body = house.headers("relay"), {"pipeline": TALK}
     for key in (house.headers("admin"), house.headers("developer")):

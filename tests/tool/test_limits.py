@@ -26,11 +26,11 @@ def call(by: Principal = ANN, tool: str = "echo", via: str = "rest") -> ToolCall
     return ToolCall("c", tool, {}, by, via)
 
 
-def tool(*, conducts: bool = False) -> Tool:
+def tool(*, conducts: bool = False, behind: str = "") -> Tool:
     async def run(*_: Any) -> ToolResult:
         return ToolResult(Outcome.SUCCEEDED)
 
-    return Tool("echo", "", "", Effect.READ, {}, None, run, conducts=conducts)
+    return Tool("echo", "", "", Effect.READ, {}, None, run, conducts=conducts, behind=behind)
 
 
 @dataclass
@@ -123,6 +123,26 @@ def test_only_so_many_at_once_and_a_place_that_is_free_is_free() -> None:
     limits.release(held)
     limits.admit(call())
     assert limits.free == 2
+
+
+def test_another_name_for_a_tool_is_no_fresh_limit() -> None:
+    hourly, once = Cap(Rate(1, 3600)), Cap(concurrency=1)
+    limits = made(tools={"deploy": hourly, "ship": hourly})
+    limits.admit(call(tool="ship"), behind="deploy")
+    for name, behind in (("deploy", ""), ("other", "deploy"), ("ship", "")):
+        with pytest.raises(Busy, match=f"^{behind or name} is over"):
+            limits.admit(call(BOB, name), behind=behind)
+    limits = made(tools={"deploy": once})
+    held = limits.hold(call(tool="ship"), tool(behind="deploy"))
+    with pytest.raises(Busy, match="deploy has 1 calls running"):
+        limits.admit(call(tool="deploy"))
+    limits.release(held)
+    limits.admit(call(tool="deploy"))
+    role = "dev: {limits: {tools: {deploy: {rate: 1/hour}}}}\n"
+    limits = made(text=role)
+    limits.admit(call(tool="ship"), behind="deploy")
+    with pytest.raises(Busy, match="key:ann at deploy is over"):
+        limits.admit(call(tool="ship"), behind="deploy")
 
 
 def test_nothing_is_looked_at_where_nobody_can_be_over_a_limit() -> None:

@@ -6,12 +6,13 @@ import time
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from pilotage.domain.call import ACTING_FOR, Tenant
 from pilotage.domain.errors import BadInput, PilotageError
 from pilotage.domain.text import cut
 from pilotage.kubernetes.kind import Object, key_of
 from pilotage.operator import pipeline_document
 from pilotage.operator.conditions import FALSE, TRUE, UNKNOWN, Condition, find
-from pilotage.operator.tool_server import Away, ToolServer
+from pilotage.operator.tool_server import Away, Full, ToolServer, spread
 
 VALID = "Valid"
 LINT = "/api/v2/pipelines/lint"
@@ -21,11 +22,12 @@ MESSAGE_LIMIT = 2_000
 
 
 class Linter:
-    """Asks once for each version of a pipeline, and again now and then. `known` is the cluster in
-    the server's settings, as in the pipeline's own document."""
+    """Asks once for each version of a pipeline, and again now and then, in the name of its
+    namespace. `cluster` is our name of the cluster, `known` that of the server's settings, as in
+    the pipeline's own document."""
 
-    def __init__(self, server: ToolServer, known: str) -> None:
-        self._server, self._known = server, known
+    def __init__(self, server: ToolServer, cluster: str, known: str) -> None:
+        self._server, self._cluster, self._known = server, cluster, known
         self._said: dict[str, tuple[str, int, float, Condition]] = {}
 
     def forget(self, key: str) -> None:
@@ -43,7 +45,10 @@ class Linter:
         except BadInput as wrong:
             return Condition(VALID, FALSE, "InvalidPipeline", str(wrong)), WELL_SECONDS
         try:
-            told = await self._server.ask("POST", LINT, body)
+            by = {ACTING_FOR: Tenant(self._cluster, meta["namespace"]).name}
+            told = await self._server.ask("POST", LINT, body, by)
+        except Full as full:  # one namespace may have thousands
+            return _unknown(object, full), spread(WRONG_SECONDS)
         except PilotageError as error:
             return _unknown(object, error), error.seconds if isinstance(error, Away) else 30.0
         said = condition(told["valid"], told["problems"])

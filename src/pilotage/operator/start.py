@@ -159,7 +159,7 @@ def _add_pipelines(host: Host, resources: Resources, server: ToolServer, called:
         resources.run,
         host.client,
         StatusWriter(host.client, resources.pipeline, host.events),
-        Linter(server, called.known),
+        Linter(server, called.cluster, called.known),
     )
     reconcile = mcppipeline.Pipelines(defining).reconcile
     controller = host.controller("mcppipeline", pipelines, reconcile, pace, when=wanted_anew)

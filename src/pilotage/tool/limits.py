@@ -6,6 +6,8 @@ a pipeline is a call of whoever started the run, and waits for its turn where a 
 
 A tool that conducts (pipeline_orchestrator) waits for steps of the same key. Its calls count beside
 the others, or it would wait for the place that it holds itself.
+
+A call under another name (`Tool.behind`) counts under both, or a new name would be a fresh limit.
 """
 
 from __future__ import annotations
@@ -50,9 +52,9 @@ class Caps:
 
 Place = tuple[str, str]
 """What is counted: a key's name and a tool's; "" stands for every one."""
-Terms = tuple[Cap, Cap, Cap]
-"""Those of the key, of the tool, and of the key at the tool."""
-_NAMES = ("key", "tool", "key_tool")
+Terms = tuple[Cap, ...]
+"""Those of the key; then, for each name of the tool, of the tool and of the key at the tool."""
+_NAMES = ("key", "tool", "key_tool", "tool", "key_tool")
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,16 +92,16 @@ class Limits:
     def take(self, roles: Mapping[str, Role]) -> None:
         """From now on, these roles count."""
         self._roles = {name: role.limits for name, role in roles.items() if role.limits is not None}
-        self._terms: dict[tuple[frozenset[str], str], Terms] = {}
+        self._terms: dict[tuple[frozenset[str], str, str], Terms] = {}
         caps = [self._caps.key, self._caps.tool, self._caps.both, *self._caps.tools.values()]
         for limits in self._roles.values():
             caps += [limits.cap(), *(share.cap() for share in limits.tools.values())]
         at_once = min((cap.concurrency or sys.maxsize for cap in caps), default=sys.maxsize)
         self.free = at_once if all(cap.rate is None for cap in caps) else -1
 
-    def admit(self, call: ToolCall, *, conducts: bool = False) -> None:
+    def admit(self, call: ToolCall, *, conducts: bool = False, behind: str = "") -> None:
         """Let a call in, or raise Busy, which says when to come back."""
-        over = self._over(call, conducts)
+        over = self._over(call, conducts, behind)
         if over is not None:
             self.refused[over.limit] += 1
             raise over.busy()
@@ -108,25 +110,25 @@ class Limits:
         """The same; a step waits for its turn, for as long as its run goes on. While it does,
         `waits` is told why, once a second at least, and may raise. Has it waited?"""
         if call.via != STEP:
-            self.admit(call, conducts=tool.conducts)
+            self.admit(call, conducts=tool.conducts, behind=tool.behind)
             return False
         waited = False
-        while (over := self._over(call, tool.conducts)) is not None:
+        while (over := self._over(call, tool.conducts, tool.behind)) is not None:
             waited = True
             waits(over.what)
             await self._freed(over.place, min(over.seconds, LOOK_SECONDS))
         return waited
 
-    def _over(self, call: ToolCall, conducts: bool) -> _Over | None:
+    def _over(self, call: ToolCall, conducts: bool, behind: str) -> _Over | None:
         """The first limit that the call is over; None: it is let in, and counts for its rates."""
-        terms = self._terms_for(call)
-        for name, cap, place in zip(_NAMES, terms, _taken(call, conducts), strict=False):
+        terms, counted = self._terms_for(call, behind), _counted(call, behind)
+        for name, cap, place in zip(_NAMES, terms, _taken(call, conducts, counted), strict=False):
             if cap.concurrency is not None and self._held[place] >= cap.concurrency:
                 what = f"{_who(place)} has {cap.concurrency} calls running already"
                 return _Over(f"{name}.concurrency", what, BUSY_SECONDS, place)
         now = self._clock()
         charged = {}
-        for name, cap, place in zip(_NAMES, terms, _counted(call), strict=True):
+        for name, cap, place in zip(_NAMES, terms, counted, strict=False):
             if cap.rate is not None:
                 full = max(self._full.get(place, now), now) + cap.rate.seconds / cap.rate.count
                 wait = full - now - cap.rate.seconds
@@ -160,7 +162,7 @@ class Limits:
 
     def hold(self, call: ToolCall, tool: Tool) -> tuple[Place, ...]:
         """The places that a call that waits has, until they are released."""
-        places = _taken(call, tool.conducts)
+        places = _taken(call, tool.conducts, _counted(call, tool.behind))
         if tool.conducts:
             places = tuple(dict.fromkeys(places))
         for place in places:
@@ -184,8 +186,8 @@ class Limits:
         why = f"the answer of {tool} is larger than {limit} bytes"
         return ToolResult(Outcome.FAILED, error=why, hint="ask for less; see limits.result_bytes")
 
-    def _terms_for(self, call: ToolCall) -> Terms:
-        key = (call.by.roles, call.tool)
+    def _terms_for(self, call: ToolCall, behind: str) -> Terms:
+        key = (call.by.roles, call.tool, behind)
         terms = self._terms.get(key)
         if terms is None:
             if len(self._terms) >= REMEMBERED:
@@ -193,16 +195,18 @@ class Limits:
             terms = self._terms[key] = self._terms_of(*key)
         return terms
 
-    def _terms_of(self, roles: frozenset[str], tool: str) -> Terms:
+    def _terms_of(self, roles: frozenset[str], tool: str, behind: str) -> Terms:
         mine = [self._roles[name] for name in sorted(roles) if name in self._roles]
-        here = [
-            share
-            for limits in mine
-            for glob, share in limits.tools.items()
-            if fnmatch.fnmatchcase(tool, glob)
-        ]
-        own = self._caps.tools.get(tool, self._caps.tool)
-        return _joined(mine, self._caps.key), own, _joined(here, self._caps.both)
+        terms = [_joined(mine, self._caps.key)]
+        for name in (tool, behind) if behind else (tool,):
+            here = [
+                share
+                for limits in mine
+                for glob, share in limits.tools.items()
+                if fnmatch.fnmatchcase(name, glob)
+            ]
+            terms += [self._caps.tools.get(name, self._caps.tool), _joined(here, self._caps.both)]
+        return tuple(terms)
 
 
 def _joined(said: Sequence[Share], otherwise: Cap) -> Cap:
@@ -220,22 +224,22 @@ def _joined(said: Sequence[Share], otherwise: Cap) -> Cap:
     return Cap(rate, None if most == sys.maxsize else most)
 
 
-def _counted(call: ToolCall) -> tuple[Place, ...]:
-    """The key, the tool, and both."""
-    name, tool = call.by.name, call.tool
-    return ((name, ""), ("", tool), (name, tool))
+def _counted(call: ToolCall, behind: str) -> tuple[Place, ...]:
+    """The key; then, for each name of the tool, the tool and both."""
+    key, tool = call.by.name, call.tool
+    places = ((key, ""), ("", tool), (key, tool))
+    return (*places, ("", behind), (key, behind)) if behind else places
 
 
-def _taken(call: ToolCall, conducts: bool) -> tuple[Place, ...]:
-    """Of which places a call takes one; in the same order, where it takes any.
+def _taken(call: ToolCall, conducts: bool, counted: tuple[Place, ...]) -> tuple[Place, ...]:
+    """Of which of those places a call takes one; in the same order, where it takes any.
 
     A call that conducts counts with its like alone, and one inside of a run takes none: the call
     that began it all has one, and what waits for places must end.
     """
     if not conducts:
-        return _counted(call)
-    _, all_of_it, mine = _counted(call)
-    return () if call.via == STEP else (mine, all_of_it, mine)
+        return counted
+    return () if call.via == STEP else (counted[-1], *counted[1:])
 
 
 def _who(place: Place) -> str:

@@ -23,7 +23,7 @@ from pilotage.server.routes.permission import may, speaker
 from pilotage.store.runs import Wanted
 from pilotage.tool.answer import answer
 
-START = "run_start"
+START, LINT = "run_start", "pipeline_lint"
 KEY = r"^[\x21-\x7e][\x20-\x7e]{0,254}$"
 Limit = Annotated[int, Query(ge=1, le=1000)]
 Refusals = dict[int | str, dict[str, Any]]
@@ -139,7 +139,7 @@ def refusals(*more: int) -> Refusals:
     why = {
         400: "the arguments do not fit", 401: "no valid key", 403: "the policy says no",
         404: "there is no such run, or it is not yours to see", 409: "it has moved on",
-        422: "lint names all that is wrong with the pipeline", 429: "a queue is full",
+        422: "lint names all that is wrong with the pipeline", 429: "a limit or a queue is full",
     }  # fmt: skip
     return {code: {"model": Refusal, "description": why[code]} for code in (401, 403, *more)}
 
@@ -183,8 +183,7 @@ def _add_start(api: FastAPI, app: App) -> None:
         """Start a run; it goes on whether or not the client stays. The same Idempotency-Key of the
         same principal is the same run again; with another pipeline or other inputs it is a 409."""
         by = speaker(app, request)
-        if not app.run_access.started(by, key):
-            _let_in(app, by)
+        _let_in(app, by, LINT if app.run_access.started(by, key) else START)
         # Beside the event loop, since who sends a long one should hold up nobody else.
         pipeline, warnings = await asyncio.to_thread(_pipeline, app, body.pipeline)
         given = Given(body.inputs, github(body.context), body.environment, key, body.timeout)
@@ -198,12 +197,13 @@ def _add_lint(api: FastAPI, app: App) -> None:
         "/api/v2/pipelines/lint",
         operation_id="lint_pipeline",
         tags=["runs"],
-        responses=refusals(400),
+        responses=refusals(400, 429),
         dependencies=[may(app, "runs:write")],
     )
-    async def lint_pipeline(body: Lint) -> Verdict:
+    async def lint_pipeline(body: Lint, request: Request) -> Verdict:
         """What is wrong with a pipeline, and whether it could be started here and now. Nothing
         runs."""
+        _let_in(app, speaker(app, request), LINT)
         return await asyncio.to_thread(_linted, app, body.pipeline)
 
 
@@ -275,13 +275,14 @@ def _add_verb(api: FastAPI, app: App, verb: str, summary: str) -> None:
         return {**view(app, run), "seq": after.seq}
 
 
-def _let_in(app: App, by: Principal) -> None:
+def _let_in(app: App, by: Principal, tool: str) -> None:
     """A run that is started here counts as a call of the tool that starts one, or its steps would
-    be calls that no limit of the key has ever met."""
+    be calls that no limit of the key has ever met. What is only linted counts as pipeline_lint, and
+    so does the same start again, which starts nothing."""
     try:
-        app.fair.limits.admit(ToolCall(new_id(), START, {}, by, "rest"))
+        app.fair.limits.admit(ToolCall(new_id(), tool, {}, by, "rest"))
     except Busy as busy:
-        app.audit.refuse(new_id(), START, by.name, "rest", busy.what)
+        app.audit.refuse(new_id(), tool, by.name, "rest", busy.what)
         raise
 
 
