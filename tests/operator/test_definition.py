@@ -98,6 +98,7 @@ def test_a_filter_of_an_mcp_server_is_handed_on() -> None:
         "url": "http://10.0.0.7:80/mcp",
         "allow": ["get_*"],
         "rename": {"get_x": "x"},
+        "namespace": "shop",
     }
 
 

@@ -49,6 +49,31 @@ async def test_names_of_the_house_and_reserved_ones_are_never_anothers(tmp_path:
         assert "letters, digits" in why["a b"]
 
 
+@pytest.mark.parametrize(
+    ("more", "shown", "refused"),
+    [
+        ({}, ["evil.up_payments.refund", "evil.x", "mine"], 0),
+        ({"prefix": ""}, ["evil.x", "mine"], 1),
+        ({"prefix": "payments.a"}, [], 3),
+        ({"prefix": "evil.a"}, ["evil.a_evil.x", "evil.a_mine", "evil.a_payments.refund"], 0),
+        ({"rename": {"mine": "payments.pay"}, "allow": ["mine"], "prefix": ""}, [], 1),
+        ({"rename": {"payments.refund": "refund"}}, ["evil.x", "mine", "refund"], 0),
+    ],
+)
+async def test_what_stands_before_a_dot_is_the_namespace_that_it_was_declared_in(
+    tmp_path: Path, more: dict[str, Any], shown: list[str], refused: int
+) -> None:
+    """A server says what its tools are called; none of them is called like another namespace's."""
+    tools = [tool(name) for name in ("payments.refund", "evil.x", "mine")]
+    async with serving(tools=tools) as server:
+        up = {"url": server.url, "namespace": "evil", **more}
+        async with federated(tmp_path, up=up) as parts:
+            assert names(parts) == shown
+            why = [why for _, why in parts.standing("up").refused]
+            assert len(why) == refused
+            assert all("would be a name of payments" in one for one in why), why
+
+
 async def test_a_taken_name_gets_the_servers_name_before_it(tmp_path: Path) -> None:
     async with (
         serving(tools=[tool("mine"), tool("pilotage.admin")]) as server,

@@ -111,6 +111,7 @@ def mcp(name: str, given: Mapping[str, Any], timeout: Any, place: Place) -> Want
         "url": url,
         "headers": headers or None,
         "prefix": given.get("prefix"),
+        "namespace": place.namespace,
         "allow": tools.get("allow"),
         "rename": rename or None,
         "effects": given.get("effects"),

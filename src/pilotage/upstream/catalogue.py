@@ -109,10 +109,12 @@ def _name(upstream: Upstream, name: Any, taken: Callable[[str], bool]) -> tuple[
         return "", "it has no name"
     shown = upstream.exposed(name)
     why = wrong_name(shown)
+    if not why and (whose := upstream.foreign(shown)):
+        why = f"{shown} would be a name of {whose}: rename it, or set a prefix without a dot"
     if not why and not taken(shown):
         return shown, ""
     apart = upstream.exposed(name, apart=True)
-    if apart != shown and not wrong_name(apart) and not taken(apart):
+    if apart != shown and not (wrong_name(apart) or upstream.foreign(apart) or taken(apart)):
         return apart, ""
     return shown, why or f"the name {shown} is another's: rename it, or set a prefix"
 

@@ -21,6 +21,7 @@ from pilotage.upstream.secrets import Header, check_headers, told
 NAME_LIMIT = 64
 OFFERS = ("tools", "prompts", "resources")
 _PREFIX = re.compile(r"[A-Za-z0-9_.-]{1,45}")
+_NAMESPACE = re.compile(r"[A-Za-z0-9_-]{1,63}")
 _TOOL = re.compile(r"[A-Za-z0-9_.-]+")
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _OURS = re.compile(r"(?i)mcp-.*|accept|last-event-id|cookie")
@@ -45,8 +46,10 @@ class Upstream:
     the rest `write`, or destroy where the server says so: what a server says of itself can make it
     stricter, never laxer, unless `trusted`. `offers` beyond tools are the server's prompts (with
     completion) and resources (with subscriptions). `parallel` calls run at once, and as many again
-    wait. `refresh` is how often the catalogue is read anew where the server announces no change.
-    `repeats`: which tools are idempotent, whose calls are tried again, and whose answers are kept.
+    wait. `namespace`: a name with a dot begins with it, since what stands before a dot belongs to
+    somebody. `refresh` is how often the catalogue is read anew where the server announces no
+    change. `repeats`: which tools are idempotent, whose calls are tried again, and whose answers
+    are kept.
     """
 
     name: str
@@ -56,6 +59,7 @@ class Upstream:
     env: Mapping[str, Header] = field(default_factory=dict)
     headers: Mapping[str, Header] = field(default_factory=dict)
     prefix: str | None = None
+    namespace: str = ""
     allow: tuple[str, ...] = ("*",)
     rename: Mapping[str, str] = field(default_factory=dict)
     effects: Mapping[str, Effect] = field(default_factory=dict)
@@ -108,7 +112,14 @@ class Upstream:
         prefix = self.prefix
         if prefix is None:
             prefix = self.name if apart else ""
+            if apart and self.foreign(f"{prefix}_{name}"):
+                prefix = f"{self.namespace}.{prefix}"
         return fitting(f"{prefix}_{name}" if prefix else name)
+
+    def foreign(self, shown: str) -> str:
+        """Whose a name is, where it is not one of our namespace; "" where it may be ours."""
+        whose, dot, _ = shown.partition(".")
+        return whose if dot and self.namespace and whose != self.namespace else ""
 
 
 def fitting(name: str) -> str:
@@ -137,6 +148,7 @@ class _Given(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
     env: dict[str, Any] = {}
     headers: dict[str, Any] = {}
     prefix: str | None = None
+    namespace: str = ""
     allow: tuple[str, ...] = ("*",)
     rename: dict[str, str] = {}
     effects: dict[str, Effect] = {}
@@ -185,6 +197,8 @@ def _check_names(where: str, wanted: _Given) -> None:
         raise BadInput(f"{where}: url is {wanted.url[:100]!r}", "https://host/mcp")
     if wanted.argv and (not wanted.argv[0] or any("\0" in word for word in wanted.argv)):
         raise BadInput(f"{where}: argv starts with the program", '["/usr/bin/my-server", "--flag"]')
+    if wanted.namespace and not _NAMESPACE.fullmatch(wanted.namespace):
+        raise BadInput(f"{where}: namespace is {wanted.namespace!r}", "letters, digits, _ -")
     if wanted.prefix and not _PREFIX.fullmatch(wanted.prefix):
         raise BadInput(
             f"{where}: prefix is {wanted.prefix!r}", "letters, digits, _ . -, at most 45"
