@@ -91,6 +91,32 @@ def test_a_secret_goes_by_a_name_of_this_object_alone_and_to_its_own_host() -> N
     assert other.name != secret.name
 
 
+@pytest.mark.parametrize("kind", ["http", "mcp"])
+@pytest.mark.parametrize(
+    ("host", "theirs"),
+    [
+        ("prices.bank.svc.cluster.local", True),
+        ("prices.bank.svc.cluster.local.", True),
+        ("PRICES.Bank.SVC.Cluster.Local:8080", True),
+        ("prices-0.prices.bank.svc", True),
+        ("10-0-0-7.bank.pod.cluster.local", True),
+        ("shop.bank.svc.cluster.local", True),
+        ("prices.shop.svc.cluster.local", False),
+        ("prices-0.prices.shop.svc.cluster.local", False),
+        ("bank.svc.example.com", False),
+        ("bank.example", False),
+    ],
+)
+def test_a_url_leads_into_no_other_namespace(kind: str, host: str, theirs: bool) -> None:
+    more = {"method": "GET"} if kind == "http" else {}
+    spec = {"parameters": {}, kind: {"url": f"http://{host}/x", **more}}
+    if not theirs:
+        assert wanted(spec, PLACE).definition["url"] == f"http://{host}/x"
+        return
+    with pytest.raises(BadInput, match="is in the namespace bank, and this tool in shop"):
+        wanted(spec, PLACE)
+
+
 def test_a_filter_of_an_mcp_server_is_handed_on() -> None:
     tools = {"allow": ["get_*"], "rename": [{"from": "get_x", "to": "x"}]}
     spec = {"name": "shop", "mcp": {"url": "http://10.0.0.7:80/mcp", "tools": tools}}

@@ -19,6 +19,7 @@ SECRETS = "K8S_"
 """How the names of secrets begin that the operator keeps at the tool server."""
 DEPTH = 60
 """Less than what is cut off when an object is read (kubernetes/depth.py)."""
+_INSIDE = ("svc", "pod")
 _PORTS = {"https": 443, "http": 80}
 _WITH_SCHEMAS = ("properties", "patternProperties", "$defs", "definitions", "dependentSchemas")
 _WITH_SCHEMA = ("items", "additionalProperties", "not", "if", "then", "else", "contains")
@@ -149,10 +150,26 @@ def _there(given: Mapping[str, Any]) -> dict[str, Any]:
 
 def _url(given: Mapping[str, Any], place: Place) -> str:
     if "url" in given:
+        _check_own(str(given["url"]), place)
         return str(given["url"])
     service = given["service"]
     host = f"{service['name']}.{place.namespace}.svc.{place.domain}"
     return f"{service.get('scheme', 'http')}://{host}:{service['port']}{service.get('path', '/')}"
+
+
+def _check_own(url: str, place: Place) -> None:
+    """BadInput for what is inside of the cluster and another namespace's. The server calls for all
+    of them, and is let in by each: who may declare a tool here reaches nothing there through it."""
+    try:
+        host = (urlsplit(url).hostname or "").rstrip(".")
+    except ValueError:
+        return  # the server says what is wrong with it
+    for inside in _INSIDE:
+        for end in (f".{inside}", f".{inside}.{place.domain.lower().rstrip('.')}"):
+            whose = host.removesuffix(end).rpartition(".")[2]
+            if host.endswith(end) and whose != place.namespace:
+                what = f"{host} is in the namespace {whose}, and this tool in {place.namespace}"
+                raise BadInput(what, f"declare the tool in {whose}")
 
 
 def _headers(given: Any, url: str, place: Place) -> tuple[dict[str, Any], tuple[SecretRef, ...]]:

@@ -14,6 +14,7 @@ from pilotage.operator import definition, instance_objects, instance_pods, mcpto
 from pilotage.operator.conditions import FALSE, READY, TRUE, Condition
 from pilotage.operator.instance_objects import Surroundings
 from pilotage.operator.registrar import (
+    SECRETS_HINT,
     Registrar,
     refused,
     registered,
@@ -136,7 +137,8 @@ class Instances:
                 raise NotApplied("ConfigMissing", said) from None
             except Forbidden as error:
                 said = f"{what} may not be read: {error.what}"
-                raise NotApplied("ConfigMissing", said, error.hint) from None
+                hint = SECRETS_HINT if kind is SECRET else error.hint
+                raise NotApplied("ConfigMissing", said, hint) from None
             if ref["key"] not in {**(found.get("data") or {}), **(found.get("binaryData") or {})}:
                 raise NotApplied("ConfigMissing", f"{what} has no key {ref['key']}")
             meta = found["metadata"]

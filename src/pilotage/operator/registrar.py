@@ -26,6 +26,7 @@ from pilotage.operator.tool_server import Away, Standing, ToolServer
 SWEEP_SECONDS = 30.0
 SECRET_SECONDS = 60.0
 """How often the Secrets of an object are read again: nobody needs the right to watch them."""
+SECRETS_HINT = "the chart's operator.secretNamespaces: where it may"
 _log = logging.getLogger(__name__)
 
 
@@ -132,7 +133,7 @@ class Registrar:
             raise NoSecret(f"there is no Secret {ref.secret} in {namespace}") from None
         except Forbidden as error:
             what = f"the Secret {ref.secret} may not be read: {error.what}"
-            raise NoSecret(what, "the chart's operator.secretNamespaces: where it may") from None
+            raise NoSecret(what, SECRETS_HINT) from None
         version = (secret["metadata"]["uid"], secret["metadata"]["resourceVersion"])
         if self._kept.get(ref.name) == version:
             return
