@@ -130,6 +130,9 @@ def test_a_tool_that_names_nothing_that_can_run_is_not_ready_and_says_so(rig: Ri
     rig.apply("MCPTool", "unknown", {"name": "no_such_tool"})
     said = rig.wait("mcptool", "unknown", "InvalidSpec")
     assert "no tool 'no_such_tool'" in said["message"]
+    rig.apply("MCPTool", "foreign", {"mcp": {"url": "http://api.bank.svc.cluster.local/mcp"}})
+    assert "in the namespace bank" in rig.wait("mcptool", "foreign", "InvalidSpec")["message"]
+    assert rig.house.registered(f"{rig.namespace}.foreign") is None
 
 
 def test_two_objects_cannot_have_one_name_and_the_second_waits_for_it(rig: Rig) -> None:
