@@ -117,6 +117,14 @@ def test_a_url_leads_into_no_other_namespace(kind: str, host: str, theirs: bool)
         wanted(spec, PLACE)
 
 
+@pytest.mark.parametrize("port", ["99999", "-1", "x"])
+def test_a_port_that_is_none_is_said_and_breaks_nothing(port: str) -> None:
+    header = {"name": "Authorization", "secretKeyRef": {"name": "s", "key": "k"}}
+    spec = {"mcp": {"url": f"http://prices.example:{port}/", "headers": [header]}}
+    with pytest.raises(BadInput, match="is no URL"):
+        wanted(spec, PLACE)
+
+
 def test_a_filter_of_an_mcp_server_is_handed_on() -> None:
     tools = {"allow": ["get_*"], "rename": [{"from": "get_x", "to": "x"}]}
     spec = {"name": "shop", "mcp": {"url": "http://10.0.0.7:80/mcp", "tools": tools}}

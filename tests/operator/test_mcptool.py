@@ -135,6 +135,15 @@ def test_a_tool_that_names_nothing_that_can_run_is_not_ready_and_says_so(rig: Ri
     assert rig.house.registered(f"{rig.namespace}.foreign") is None
 
 
+def test_the_key_of_the_operator_goes_to_no_tool(rig: Rig) -> None:
+    rig.secret("mine", key=rig.house.keys["cluster"])
+    ref = {"name": "Authorization", "secretKeyRef": {"name": "mine", "key": "key"}}
+    with prices() as server:
+        rig.apply("MCPTool", "steal", endpoint(server, headers=[ref]))
+        assert "own key" in rig.wait("mcptool", "steal", "SecretMissing")["message"]
+        assert rig.house.registered(f"{rig.namespace}.steal") is None
+
+
 def test_two_objects_cannot_have_one_name_and_the_second_waits_for_it(rig: Rig) -> None:
     rig.apply("MCPTool", "first", {"name": "scan", "builtin": "security_scanner"})
     rig.wait("mcptool", "first", "Ready")

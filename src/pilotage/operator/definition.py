@@ -188,7 +188,10 @@ def _headers(given: Any, url: str, place: Place) -> tuple[dict[str, Any], tuple[
 def _secret(ref: Mapping[str, Any], url: str, place: Place) -> SecretRef:
     """Its name at the server is made of the object's UID, so that no other object can name it."""
     parts = urlsplit(url)
-    host = f"{parts.hostname}:{parts.port or _PORTS[parts.scheme]}"
+    try:
+        host = f"{parts.hostname}:{parts.port or _PORTS[parts.scheme]}"
+    except ValueError as error:
+        raise BadInput(f"{url[:200]} is no URL: {error}", "https://host:port/path") from None
     name = own_secrets(place) + _digest(ref["name"], ref["key"], host)
     return SecretRef(ref["name"], ref["key"], name, host)
 

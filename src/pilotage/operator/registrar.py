@@ -44,7 +44,8 @@ class Member:
 
 class Registrar:
     """One for all kinds. `cluster` names the cluster at the server: what begins with it is ours.
-    `refresh` is how often, in seconds, the Secrets of an object are read again."""
+    `refresh` is how often, in seconds, the Secrets of an object are read again. `key` is the
+    operator's own: in one namespace with it, an MCPTool could name its Secret."""
 
     def __init__(
         self,
@@ -53,9 +54,10 @@ class Registrar:
         cluster: str,
         domain: str,
         refresh: float = SECRET_SECONDS,
+        key: str = "",
     ) -> None:
         self.server, self.cluster, self.refresh = server, cluster, refresh
-        self._client, self._domain = client, domain
+        self._client, self._domain, self._key = client, domain, key
         self._kept: dict[str, tuple[str, str]] = {}
         self._members: list[Member] = []
         self._doubtful: set[str] = set()
@@ -144,6 +146,9 @@ class Registrar:
             value = base64.b64decode(data[ref.key], validate=True).decode()
         except (binascii.Error, UnicodeDecodeError):
             raise NoSecret(f"the key {ref.key} of the Secret {ref.secret} is no text") from None
+        if self._key and self._key in value:
+            what = f"the Secret {ref.secret} holds the operator's own key, which goes to no tool"
+            raise NoSecret(what, "another Secret")
         await self.server.keep(ref, value.strip("\r\n"))
         self._kept[ref.name] = version
 

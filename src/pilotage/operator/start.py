@@ -90,7 +90,8 @@ async def serve(settings: Settings, options: Options, names: Names) -> None:
         fence = host.election.fence if host.election else lambda method: None
         server = ToolServer(client, fence)
         host.endpoints.health["key"] = lambda: server.refused
-        registrar = Registrar(server, host.client, cluster, names.domain, names.refresh)
+        key = settings.text("mcp.apiKey")
+        registrar = Registrar(server, host.client, cluster, names.domain, names.refresh, key)
         _add_tools(host, resources, registrar)
         _add_instances(host, resources, registrar, names)
         _add_pipelines(host, resources, server, Called(cluster, names.known, names.untied))

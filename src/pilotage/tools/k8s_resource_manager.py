@@ -173,6 +173,11 @@ async def _delete(wish: _Wish) -> Done:
     return _done(f"deleted {wish.label}{wish.ending}", there)
 
 
+_DELETING = ("ownerReferences", "finalizers")
+"""Who may write but not delete would delete by these: an owner that is not there, and the cluster's
+garbage collector does it."""
+
+
 def _change(wish: _Wish, spec: Any, manifest: Mapping[str, Any] | None) -> Object:
     """The object to create, or what is to change of it. Which one is meant is said by the call
     alone: a manifest that names another is refused."""
@@ -182,6 +187,10 @@ def _change(wish: _Wish, spec: Any, manifest: Mapping[str, Any] | None) -> Objec
             raise BadInput("spec is there twice: in spec and in manifest", "leave one out")
         given["spec"] = spec
     meta = dict(given.get("metadata") or {})
+    for word in _DELETING:
+        if word in meta:
+            what = f"metadata.{word} is not for this tool: the cluster may delete an object by it"
+            raise BadInput(what, "leave it out")
     said = {
         "apiVersion": (given.get("apiVersion"), wish.kind.api_version),
         "kind": (given.get("kind"), wish.kind.kind),

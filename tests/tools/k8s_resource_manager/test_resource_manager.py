@@ -173,6 +173,11 @@ async def test_what_has_no_namespace_is_named_without_one(
     ("given", "said"),
     [
         ({"manifest": {"kind": "Secret", "data": {}}}, "manifest says kind 'Secret'"),
+        (
+            {"manifest": {"metadata": {"ownerReferences": []}}},
+            "metadata.ownerReferences is not for",
+        ),
+        ({"manifest": {"metadata": {"finalizers": None}}}, "metadata.finalizers is not for"),
         ({"manifest": {"metadata": {"name": "other"}, "data": {}}}, "metadata.name 'other'"),
         ({"manifest": {"metadata": {"namespace": "default"}}}, "metadata.namespace 'default'"),
         ({"manifest": {"apiVersion": "apps/v1", "data": {}}}, "manifest says apiVersion"),
