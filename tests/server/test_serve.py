@@ -142,6 +142,28 @@ async def test_tls_auto_is_trusted_by_our_client_and_by_nobody_else(tmp_path: Pa
     assert (folder / "ca.pem").read_bytes() == first, "the authority is made once"
 
 
+async def test_a_new_authority_of_the_server_is_trusted_by_a_client_that_runs(
+    tmp_path: Path,
+) -> None:
+    """As an operator's, whose server starts again without the volume that its authority was on."""
+    mine, homes = tmp_path / "mine", (tmp_path / "before", tmp_path / "after")
+    (mine / "tls").mkdir(parents=True)
+    for home in homes:
+        home.mkdir()
+    with program(homes[0], "--tls-auto") as old, program(homes[1], "--tls-auto") as new:
+        async with Client(settings(mine, address(old), "plt_unknown")) as client:
+            for home, url in zip(homes, (client.url, address(new)), strict=True):
+                client.url = url
+                with pytest.raises(Unavailable, match="certificate"):
+                    await client.get("/api/v2/tools")
+                (mine / "tls" / "ca.pem").write_text("half a fi")
+                with pytest.raises(Unavailable, match=r"ca\.pem holds no authority"):
+                    await client.get("/api/v2/tools")
+                (mine / "tls" / "ca.pem").write_bytes((home / "tls" / "ca.pem").read_bytes())
+                with pytest.raises(Unauthenticated):
+                    await client.get("/api/v2/tools")
+
+
 async def test_the_client_raises_what_the_server_decided(house: House, tmp_path: Path) -> None:
     url = house.url
     async with Client(settings(tmp_path, url, house.key("viewer"))) as client:

@@ -54,7 +54,7 @@ class Client:
         if not self.url.startswith(("http://", "https://")):
             raise BadInput(f"mcp.serverUrl is {self.url!r}", "it starts with https:// or http://")
         self._key = settings.text("mcp.apiKey")
-        self._settings = settings
+        self._trust = _Trust(settings)
         self._session: aiohttp.ClientSession | None = None
 
     async def __aenter__(self) -> Client:
@@ -63,7 +63,6 @@ class Client:
             headers["Authorization"] = f"Bearer {self._key}"
         self._session = aiohttp.ClientSession(
             headers=headers,
-            connector=aiohttp.TCPConnector(ssl=_tls(self._settings)),
             timeout=aiohttp.ClientTimeout(total=None, sock_connect=10, sock_read=SILENCE_SECONDS),
         )
         return self
@@ -160,7 +159,8 @@ class Client:
     def _request(self, method: str, path: str, **more: Any) -> _Request:
         if self._session is None:
             raise PilotageError("the client is used outside of its context")
-        return _Request(self.url, self._session.request(method, self.url + path, **more))
+        request = self._session.request(method, self.url + path, ssl=self._trust.now(), **more)
+        return _Request(self.url, request)
 
     async def _object(self, answer: aiohttp.ClientResponse) -> dict[str, Any]:
         try:
@@ -221,14 +221,42 @@ class _Request:
         return Unavailable(f"{self._url} cannot be used: {what}", hint)
 
 
-def _tls(settings: Settings) -> ssl.SSLContext | bool:
-    """The usual authorities, and our local one where it exists."""
-    if not settings.flag("mcp.verifySSL"):
-        return False
-    context = ssl.create_default_context()
-    if settings.authority.exists():
-        context.load_verify_locations(settings.authority)
-    return context
+class _Trust:
+    """Whom we believe to be the server: the usual authorities, and our local one where it exists. A
+    server may have got a new one meanwhile (whoever runs as long as the operator sees that), so its
+    file is looked at before each request."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._file, self._checks = settings.authority, settings.flag("mcp.verifySSL")
+        self._seen: tuple[int, ...] = ()
+        self._context: ssl.SSLContext | None = None
+
+    def now(self) -> ssl.SSLContext | bool:
+        if not self._checks:
+            return False
+        seen = self._stamp()
+        if self._context is None or seen != self._seen:
+            self._read(there=bool(seen))
+            self._seen = seen
+        return self._context or True
+
+    def _stamp(self) -> tuple[int, ...]:
+        try:
+            found = self._file.stat()
+        except FileNotFoundError:
+            return ()
+        return found.st_ino, found.st_mtime_ns, found.st_size
+
+    def _read(self, *, there: bool) -> None:
+        """Raises Unavailable where the file cannot be used, as while it is being written."""
+        context = ssl.create_default_context()
+        try:
+            if there:
+                context.load_verify_locations(self._file)
+        except (OSError, ssl.SSLError) as error:
+            what = f"{self._file} holds no authority: {error}"
+            raise Unavailable(what, "a certificate as PEM") from None
+        self._context = context
 
 
 def _kept(headers: Mapping[str, str]) -> Kept | None:
