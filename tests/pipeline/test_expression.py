@@ -43,6 +43,32 @@ def test_a_value_that_is_one_expression_keeps_its_type(text: object, value: obje
     assert fill(text, CONTEXTS) == value
 
 
+LARGE = {"inputs": {"b": "x" * 1_000_000, "list": ["x"] * 10_000, "keys": {"k" * 900_000: 1}}}
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        " && ".join(["contains(format('{0}{0}{0}{0}', inputs.b), '~')"] * 400),
+        " || ".join(["inputs.b == inputs.b && false"] * 400),
+        "contains(inputs.list, inputs.b)",
+        " || ".join(["toJSON(inputs.list) && false"] * 400),
+        " || ".join(["inputs.keys.none"] * 400),
+        " || ".join(["false"] * 2_000),
+    ],
+    ids=["contains", "equal", "list", "toJSON", "look up", "nodes"],
+)
+def test_no_value_is_more_work_than_all_have(text: str) -> None:
+    """Each of them, a hundred times, was minutes."""
+    with pytest.raises(BadInput, match="more than 16 Mi characters"):
+        fill({f"p{n}": f"${{{{ {text.replace('~', str(n))} }}}}" for n in range(100)}, LARGE)
+
+
+def test_large_values_are_read_a_few_times() -> None:
+    text = "${{ contains(inputs.b, 'y') || startsWith(toJSON(inputs.b), '\"x') }}"
+    assert fill([text] * 2, LARGE) == [True, True]
+
+
 def test_what_an_expression_brings_in_is_not_read_again() -> None:
     title = CONTEXTS["github"]["event"]["title"]  # type: ignore[index]
     assert fill("${{ github.event.title }}", CONTEXTS) == title

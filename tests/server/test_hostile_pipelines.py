@@ -93,7 +93,25 @@ async def test_no_step_gets_more_than_a_call_may_bring(house: House, text: str) 
     await at_rest(house, said["run"])
     status, said = await ask(house, "GET", f"/{said['run']}", key)
     assert (status, said["outcome"]) == (200, "failed")
-    assert "more than 4194304 characters" in said["error"]
+    assert "more than 4194304 characters" in said["error"] or "more than 16 Mi" in said["error"]
+
+
+async def test_no_step_holds_up_what_waits_beside_it(house: House) -> None:
+    """It was evaluated within the event loop, for a minute, and again at each start of ours."""
+    key = house.headers("developer")
+    one = "contains(format('{0}{0}{0}{0}', inputs.b), '~%d')"
+    params = {f"p{n}": "${{ " + " && ".join([one % n] * 400) + " }}" for n in range(10)}
+    given = {
+        "name": "p",
+        "inputs": {"b": {"required": True}},
+        "steps": [{"name": "a", "tool": "gives", "params": {"answer": params}}],
+    }
+    body = {"pipeline": given, "inputs": {"b": "x" * 600_000}}
+    _, said = await ask(house, "POST", "", key, body)
+    await at_rest(house, said["run"])
+    _, said = await ask(house, "GET", f"/{said['run']}", key)
+    assert said["outcome"] == "failed"
+    assert "more than 16 Mi characters" in said["error"]
 
 
 async def test_many_params_that_name_one_input_count_each(house: House) -> None:

@@ -27,7 +27,7 @@ from pilotage.pipeline.catalogue import Catalogue
 from pilotage.pipeline.decide import Move
 from pilotage.pipeline.fold import fold
 from pilotage.pipeline.plan import Plan
-from pilotage.pipeline.template import fill
+from pilotage.pipeline.template import fill, holes
 from pilotage.store.database import Database
 from pilotage.store.runs import Overtaken
 
@@ -179,7 +179,7 @@ class Driver:
             call = ToolCall(
                 id=new_id(),
                 tool=step.tool,
-                arguments=fill(step.params, contexts(run)),
+                arguments=await _filled(step.params, contexts(run)),
                 by=self._means.current(run.beginning.by),
                 via="step",
                 idempotency_key=f"{run.id}/{name}",
@@ -231,6 +231,13 @@ class Driver:
         if tasks:
             with contextlib.suppress(asyncio.CancelledError):
                 await asyncio.gather(*tasks, return_exceptions=True)
+
+
+async def _filled(params: Any, contexts: Mapping[str, Any]) -> Any:
+    """What there is to evaluate is evaluated beside the loop: it may take a while."""
+    if next(holes(params), None) is None:
+        return fill(params, contexts)
+    return await asyncio.to_thread(fill, params, contexts)
 
 
 class _Steps(Mapping[str, Any]):

@@ -17,6 +17,7 @@ from typing import Any
 from pilotage.domain.errors import BadInput
 from pilotage.pipeline.functions import FUNCTIONS
 from pilotage.pipeline.values import equal, less, number, primitive, text, truthy
+from pilotage.pipeline.work import Work
 
 CONTEXTS = ("github", "env", "inputs", "steps")
 LENGTH, DEPTH = 21_000, 50
@@ -142,71 +143,88 @@ def _nearest(name: str, known: tuple[str, ...] | list[str]) -> str:
     return f"did you mean {close[0]}?" if close else "known: " + ", ".join(known)
 
 
-def evaluate(expression: Expression, contexts: Mapping[str, Any]) -> Any:
-    """Its value. BadInput where a function refuses its arguments."""
+def evaluate(expression: Expression, contexts: Mapping[str, Any], work: Work | None = None) -> Any:
+    """Its value. BadInput where a function refuses its arguments, or where it is more work than is
+    left of `work` (None: as much as one value has)."""
     try:
-        return _value(expression.tree, contexts)
+        return _Evaluation(contexts, work or Work()).value(expression.tree)
     except (ValueError, RecursionError) as error:
-        raise BadInput(f"${{{{{expression.text}}}}}: {error}") from None
+        raise BadInput(f"${{{{{expression.text[:1000]}}}}}: {error}") from None
 
 
-def _value(node: Any, contexts: Mapping[str, Any]) -> Any:
-    children = node.children
-    match node.data:
-        case "string":
-            return _string(children[0])
-        case "number":
-            exact = number(str(children[0]))
-            return int(exact) if exact.is_integer() and abs(exact) < 1e15 else exact
-        case "constant":
-            return _CONSTANTS[children[0]]
-        case "context":
-            return contexts.get(str(children[0]).lower(), {})
-        case "group":
-            return _value(children[0], contexts)
-        case "not":
-            return not truthy(_value(children[0], contexts))
-        case "property":
-            return _look_up(_value(children[0], contexts), str(children[1]))
-        case "item":
-            index = _value(children[1], contexts)
-            return _look_up(_value(children[0], contexts), index)
-        case "function":
-            arguments = [_value(child, contexts) for child in children[1:]]
-            return FUNCTIONS[children[0].lower()].call(*arguments)
-        case "or" | "and":
-            return _logic(node.data == "or", children, contexts)
-    return _compare(children, contexts)
+class _Evaluation:
+    """One expression on its way, and the work that is left for it."""
 
+    def __init__(self, contexts: Mapping[str, Any], work: Work) -> None:
+        self._contexts, self._work = contexts, work
 
-def _logic(stops_at: bool, operands: list[Any], contexts: Mapping[str, Any]) -> Any:
-    """The operand that settled it, as in JavaScript."""
-    value = None
-    for operand in operands:
-        value = _value(operand, contexts)
-        if truthy(value) is stops_at:
-            break
-    return value
+    def value(self, node: Any) -> Any:
+        self._work.node()
+        children = node.children
+        match node.data:
+            case "string":
+                return _string(children[0])
+            case "number":
+                exact = number(str(children[0]))
+                return int(exact) if exact.is_integer() and abs(exact) < 1e15 else exact
+            case "constant":
+                return _CONSTANTS[children[0]]
+            case "context":
+                return self._contexts.get(str(children[0]).lower(), {})
+            case "group":
+                return self.value(children[0])
+            case "not":
+                return not truthy(self.value(children[0]))
+            case "property":
+                return self._look_up(self.value(children[0]), str(children[1]))
+            case "item":
+                index = self.value(children[1])
+                return self._look_up(self.value(children[0]), index)
+            case "function":
+                return self._call(children)
+            case "or" | "and":
+                return self._logic(node.data == "or", children)
+        return self._compare(children)
 
+    def _look_up(self, holder: Any, index: Any) -> Any:
+        self._work.look_up(holder)
+        return _look_up(holder, index)
 
-def _compare(children: list[Any], contexts: Mapping[str, Any]) -> bool:
-    left = _value(children[0], contexts)
-    for operator, operand in zip(children[1::2], children[2::2], strict=True):
-        right = _value(operand, contexts)
-        match str(operator):
-            case "==":
-                left = equal(left, right)
-            case "!=":
-                left = not equal(left, right)
-            case "<":
-                left = less(left, right)
-            case ">":
-                left = less(right, left)
-            case "<=":
-                left = equal(left, right) or less(left, right)
-            case _:
-                left = equal(left, right) or less(right, left)
-    return bool(left)
+    def _call(self, children: list[Any]) -> Any:
+        name, arguments = children[0].lower(), [self.value(child) for child in children[1:]]
+        self._work.call(name, arguments)
+        made = FUNCTIONS[name].call(*arguments)
+        self._work.compare(made, None)
+        return made
+
+    def _logic(self, stops_at: bool, operands: list[Any]) -> Any:
+        """The operand that settled it, as in JavaScript."""
+        value = None
+        for operand in operands:
+            value = self.value(operand)
+            if truthy(value) is stops_at:
+                break
+        return value
+
+    def _compare(self, children: list[Any]) -> bool:
+        left = self.value(children[0])
+        for operator, operand in zip(children[1::2], children[2::2], strict=True):
+            right = self.value(operand)
+            self._work.compare(left, right)
+            match str(operator):
+                case "==":
+                    left = equal(left, right)
+                case "!=":
+                    left = not equal(left, right)
+                case "<":
+                    left = less(left, right)
+                case ">":
+                    left = less(right, left)
+                case "<=":
+                    left = equal(left, right) or less(left, right)
+                case _:
+                    left = equal(left, right) or less(right, left)
+        return bool(left)
 
 
 def _look_up(holder: Any, index: Any) -> Any:

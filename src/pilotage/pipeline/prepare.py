@@ -11,6 +11,7 @@ from pilotage.domain.errors import BadInput
 from pilotage.domain.pipeline import Input, InputType, Pipeline
 from pilotage.pipeline import template
 from pilotage.pipeline.values import text
+from pilotage.pipeline.work import Work
 
 _EMPTY: Mapping[InputType, str | int | bool] = {
     InputType.STRING: "",
@@ -62,7 +63,8 @@ def prepared(
     settled = _inputs(pipeline, inputs)
     known = {key: value for key, value in github.items() if value is not None}
     first = {"github": known, "inputs": settled}
-    own = {name: text(template.fill(value, first)) for name, value in pipeline.env.items()}
+    work = Work()
+    own = {name: text(template.fill(value, first, work)) for name, value in pipeline.env.items()}
     read = variables_read(pipeline)
     job = {name: value for name, value in environment.items() if name.lower() in read}
     return {"inputs": settled, "github": known, "env": {**job, **own}}

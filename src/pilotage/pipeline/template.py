@@ -10,6 +10,7 @@ from typing import Any
 from pilotage.domain.errors import BadInput
 from pilotage.pipeline.expression import Expression, evaluate, parse
 from pilotage.pipeline.values import text
+from pilotage.pipeline.work import PARSED, Work
 
 _HOLE = re.compile(r"\$\{\{((?>(?:[^'}]+|'[^']*'|\}(?!\}))*))\}\}")
 """Read once, never again: an atomic group. Possessive ones find nothing here in Python 3.11.2."""
@@ -59,17 +60,18 @@ def _found(value: str) -> list[re.Match[str]]:
     return found
 
 
-def fill(value: Any, contexts: Mapping[str, Any]) -> Any:
+def fill(value: Any, contexts: Mapping[str, Any], work: Work | None = None) -> Any:
     """The same JSON value with its expressions replaced. What is not there is ''. BadInput where
-    it grows too large: a short text can name a long one again and again."""
-    return _Filling(contexts).value(value)
+    it grows too large, or is too much work: a short text can name a long one again and again.
+    `work`: several values share it (None: it has its own)."""
+    return _Filling(contexts, work or Work()).value(value)
 
 
 class _Filling:
     """One value on its way. `left` is how many characters it may still grow by."""
 
-    def __init__(self, contexts: Mapping[str, Any]) -> None:
-        self._contexts, self._left = contexts, FILLED
+    def __init__(self, contexts: Mapping[str, Any], work: Work) -> None:
+        self._contexts, self._left, self._work = contexts, FILLED, work
 
     def value(self, value: Any) -> Any:
         if isinstance(value, str):
@@ -83,16 +85,23 @@ class _Filling:
     def _text(self, value: str) -> Any:
         found = _found(value)
         if whole(value):
-            result = evaluate(parse(found[0][1]), self._contexts)
+            result = self._evaluated(found[0])
             self._count(result)
             return "" if result is None else result
         parts, at = [], 0
         for one in found:
-            said = text(evaluate(parse(one[1]), self._contexts))
+            said = text(self._evaluated(one))
             self._count(said)
             parts += [value[at : one.start()], said]
             at = one.end()
         return "".join([*parts, value[at:]])
+
+    def _evaluated(self, hole: re.Match[str]) -> Any:
+        try:
+            self._work.take(len(hole[1]) * PARSED)
+        except ValueError as error:
+            raise BadInput(f"{hole[0][:200]}: {error}") from None
+        return evaluate(parse(hole[1]), self._contexts, self._work)
 
     def _count(self, value: Any) -> None:
         """As JSON has it, about."""
