@@ -23,6 +23,14 @@ def new_id() -> str:
     return _head(time_ns() // 1_000_000) + tail
 
 
+def made_at(id: str) -> float:
+    """When such an id was made, in Unix seconds. ValueError where it is none."""
+    milliseconds = 0
+    for letter in id[:10]:
+        milliseconds = milliseconds << 5 | _ALPHABET.index(letter)
+    return milliseconds / 1000
+
+
 @functools.lru_cache(2)
 def _head(milliseconds: int) -> str:
     return "".join([_ALPHABET[(milliseconds >> shift) & 31] for shift in _SHIFTS])

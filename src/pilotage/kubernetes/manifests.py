@@ -16,6 +16,7 @@ import yaml
 from pilotage.domain.errors import BadInput
 from pilotage.domain.pattern import pattern
 from pilotage.domain.text import counted
+from pilotage.kubernetes.difference import OURS
 from pilotage.kubernetes.kind import Object
 
 BYTES = 4 << 20
@@ -141,6 +142,32 @@ def _checked(given: Any, where: str) -> Object:
     if not isinstance(meta, dict) or not isinstance(meta.get("name"), str) or not meta["name"]:
         raise BadInput(f"{where}: a {given['kind']} without metadata.name")
     return given
+
+
+_DELETING = (
+    "ownerReferences",
+    "finalizers",
+    "deletionTimestamp",
+    "deletionGracePeriodSeconds",
+)
+"""By an owner that is not there the cluster's garbage collector deletes an object: who may write it
+may not do that."""
+
+
+def check_head(meta: Mapping[str, Any], label: str) -> None:
+    """BadInput for metadata that nobody may write through a tool: what deletes an object, and what
+    is kept there for ourselves."""
+    for word in _DELETING:
+        if word in meta:
+            what = f"{label}: metadata.{word} is not for tools: the cluster may delete by it"
+            raise BadInput(what, "leave it out")
+    for part in ("annotations", "labels"):
+        given = meta.get(part)
+        if given is not None and not isinstance(given, dict):
+            raise BadInput(f"{label}: metadata.{part} is no mapping")
+        if ours := [key for key in given or () if str(key).startswith(OURS)]:
+            what = f"{label} has {ours[0]} in metadata.{part}"
+            raise BadInput(what, f"{OURS} is for Pilotage alone: leave it out")
 
 
 def _check_twice(found: Sequence[Object]) -> None:

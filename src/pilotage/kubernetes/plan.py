@@ -6,6 +6,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 import msgspec
@@ -13,18 +14,23 @@ import msgspec
 from pilotage.domain.errors import BadInput, Denied, PilotageError
 from pilotage.domain.text import counted
 from pilotage.kubernetes.clusters import Place
-from pilotage.kubernetes.difference import OURS, difference, plain
+from pilotage.kubernetes.difference import difference, plain
 from pilotage.kubernetes.errors import ApiError, Conflict, NotFound
-from pilotage.kubernetes.kind import Kind, Object
-from pilotage.kubernetes.manifests import containers
+from pilotage.kubernetes.kind import JOB, Kind, Object
+from pilotage.kubernetes.manifests import check_head, containers
 from pilotage.kubernetes.rollout import WORKLOADS
 
 MANAGER = "pilotage"
 BEFORE = "pilotage/before"
 """The annotation that holds an object as it was, while a deployment of it is under way: who takes
-the deployment up after a crash can still go back. Empty: the object was not there."""
+the deployment up after a crash can still go back. NEW and the mark of the deployment: the object
+was not there. Others may write there: nothing is removed on the word of a note that is not ours."""
+NEW = "new "
+SKEW_SECONDS = 60.0
+"""The API server's clock may be so much behind."""
 MOST = 200
 """Objects in one deployment."""
+TTL = "ttlSecondsAfterFinished"
 NOTE_LIMIT = 200_000
 """Characters; the API takes 262,144 in all annotations of an object."""
 
@@ -33,7 +39,8 @@ NOTE_LIMIT = 200_000
 class Item:
     """One object of a deployment. `wanted` is it as the manifest has it, `before` as it was (None:
     it was not there), `after` as the server says it will be. `begun`: an earlier run of a
-    deployment was cut off here. `revision` is that of a Deployment, before."""
+    deployment was cut off here. `revision` is that of a Deployment, before; `mark` that of the
+    deployment."""
 
     kind: Kind
     wanted: Object
@@ -41,6 +48,7 @@ class Item:
     after: Object
     begun: bool = False
     revision: str = ""
+    mark: str = ""
 
     @property
     def name(self) -> str:
@@ -79,8 +87,23 @@ class Item:
         ]  # fmt: skip
 
 
+@dataclass(frozen=True, slots=True)
+class Work:
+    """One deployment, also where it is taken up again: its `mark`, and when it began at the
+    earliest (Unix seconds)."""
+
+    mark: str
+    began: float = 0.0
+
+    def made(self, note: str, live: Object) -> bool:
+        """Has it made this object, as its note says? Whoever forges the note, an object that is
+        older was not made by it."""
+        made = datetime.fromisoformat(live["metadata"]["creationTimestamp"]).timestamp()
+        return note == NEW + self.mark and made >= self.began - SKEW_SECONDS
+
+
 async def plan(
-    place: Place, objects: Sequence[Object], namespace: str, *, take_over: bool
+    place: Place, objects: Sequence[Object], namespace: str, work: Work, *, take_over: bool
 ) -> tuple[Item, ...]:
     """All of it, asked of the server as a dry run. Denied: out of bounds. BadInput names each
     object that the server would refuse, or that would never change. Other objects first, workloads
@@ -92,7 +115,7 @@ async def plan(
     refused: list[PilotageError] = []
     for kind, wanted in placed:
         try:
-            item = await _asked(place, kind, wanted, take_over=take_over)
+            item = await _asked(place, kind, wanted, work, take_over=take_over)
             _check_moves(item)
             found.append(item)
         except ApiError as error:
@@ -112,8 +135,7 @@ async def _placed(place: Place, object: Object, namespace: str) -> tuple[Kind, O
     if kind.resource == "secrets":
         what = f"the manifest holds the {label}: Secrets are not written by tools"
         raise Denied(what, "kubectl create secret, or a secret store")
-    if ours := [key for key in meta.get("annotations") or () if key.startswith(OURS)]:
-        raise BadInput(f"the {label} has the annotation {ours[0]}", f"{OURS} is for Pilotage alone")
+    check_head(meta, f"the {label}")
     where = None
     if kind.namespaced:
         where = str(meta.get("namespace") or namespace or place.namespace)
@@ -125,42 +147,52 @@ async def _placed(place: Place, object: Object, namespace: str) -> tuple[Kind, O
     return kind, {**object, "metadata": meta}
 
 
-async def _asked(place: Place, kind: Kind, wanted: Object, *, take_over: bool) -> Item:
+async def _asked(place: Place, kind: Kind, wanted: Object, work: Work, *, take_over: bool) -> Item:
     meta = wanted["metadata"]
     try:
         live = await place.client.get(kind, meta["name"], meta.get("namespace"))
     except NotFound:
         live = None
     after = await place.client.apply(kind, wanted, manager=MANAGER, force=take_over, dry_run=True)
-    noted = None if live is None else _notes(live).get(BEFORE)
-    if noted is None:
-        before = None if live is None else restorable(live, wanted)
-        return Item(kind, wanted, before, after, revision=revision(live or {}))
-    before = _read(noted, wanted, f"{kind.kind} {meta['name']}")
-    return Item(kind, wanted, before, after, begun=True, revision=revision(live or {}))
+    was, mark = revision(live or {}), work.mark
+    if live is None:
+        return Item(kind, wanted, None, after, revision=was, mark=mark)
+    note = _notes(live).get(BEFORE)
+    if note is not None and work.made(note, live):
+        return Item(kind, wanted, None, after, begun=True, revision=was, mark=mark)
+    if not note or note.startswith(NEW):  # of another deployment, or forged: it is there now
+        before = restorable(live, wanted)
+        return Item(kind, wanted, before, after, revision=was, mark=mark)
+    before = _read(note, wanted, f"{kind.kind} {meta['name']}")
+    return Item(kind, wanted, before, after, begun=True, revision=was, mark=mark)
 
 
 def _check_moves(item: Item) -> None:
     """BadInput: its pods would stay as they are, however long somebody waits for them."""
     spec = item.after.get("spec") or {}
+    old = (item.before or {}).get("spec") or {}
+    if (
+        item.kind.resource == JOB.resource
+        and item.before is not None
+        and old.get(TTL) != spec.get(TTL)
+    ):
+        what = f"{item.label} is there with another {TTL}, by which the cluster deletes it"
+        raise BadInput(what, "another name for the new Job")
     if item.kind.kind != "Deployment" or not spec.get("paused"):
         return
-    before = ((item.before or {}).get("spec") or {}).get("template")
-    if before != spec["template"]:
+    if old.get("template") != spec["template"]:
         what = f"{item.label} is paused (spec.paused): no pod of it would change"
         raise BadInput(what, f"kubectl rollout resume deployment/{item.name} -n {item.namespace}")
 
 
-def _read(noted: str, wanted: Object, label: str) -> Object | None:
+def _read(noted: str, wanted: Object, label: str) -> Object:
     """What a note says of the object that it stands at; others may have written it."""
-    if not noted:
-        return None
     try:
         found = msgspec.json.decode(noted, type=dict[str, Any])
         there = {key: found[key] for key in ("apiVersion", "kind")}
         there |= {key: found["metadata"].get(key) for key in ("name", "namespace")}
     except (msgspec.DecodeError, RecursionError, KeyError, AttributeError, TypeError):
-        there = {}
+        found, there = {}, {}
     meta = wanted["metadata"]
     own = {"apiVersion": wanted["apiVersion"], "kind": wanted["kind"], "name": meta["name"]}
     if there != {**own, "namespace": meta.get("namespace")}:
@@ -177,7 +209,7 @@ def revision(live: Object) -> str:
 
 def noted(item: Item) -> str:
     """What `BEFORE` says of it; BadInput: it is too large to be kept there."""
-    text = "" if item.before is None else msgspec.json.encode(item.before).decode()
+    text = NEW + item.mark if item.before is None else msgspec.json.encode(item.before).decode()
     if len(text) > NOTE_LIMIT:
         what = f"{item.label} is too large to be kept for the way back ({len(text)} characters)"
         raise BadInput(what, "apply it with kubectl, apart from the deployment")

@@ -101,7 +101,8 @@ class Rollouts:
         async with contextlib.aclosing(log):
             async for piece in log:
                 text += piece
-        return bytes(text[-LOG_BYTES:]).decode("utf-8", "replace").strip().replace("\n", " | ")
+                del text[:-LOG_BYTES]  # a line may be as long as somebody likes
+        return bytes(text).decode("utf-8", "replace").strip().replace("\n", " | ")
 
     async def _probe(self, pod: str, namespace: str) -> str:
         """What its probe said last."""

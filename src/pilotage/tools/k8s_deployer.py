@@ -21,12 +21,13 @@ import msgspec
 from pilotage.config import Settings
 from pilotage.domain.call import Effect, Outcome, ToolCall, ToolResult
 from pilotage.domain.errors import BadInput
+from pilotage.domain.ids import made_at
 from pilotage.domain.text import counted, visible
 from pilotage.kubernetes import canary, manifests, release
 from pilotage.kubernetes.clusters import Clusters, Place
 from pilotage.kubernetes.errors import ApiError
 from pilotage.kubernetes.kind import POD, Object, segment
-from pilotage.kubernetes.plan import Item, plan
+from pilotage.kubernetes.plan import Item, Work, plan
 from pilotage.kubernetes.release import Checked, Release
 from pilotage.tool.roots import Roots
 from pilotage.tool.tool import Call, tool
@@ -105,7 +106,7 @@ async def k8s_deployer(
     place = clusters.get(cluster, here.call.by)
     found = await asyncio.to_thread(manifests.read, manifest_path, roots.inside)
     wanted = manifests.with_images(found, image_tag, images or {})
-    items = await plan(place, wanted, namespace, take_over=take_over)
+    items = await plan(place, wanted, namespace, _work(here.call), take_over=take_over)
     return await _deployed(place, items, wish, settings, here)
 
 
@@ -169,7 +170,8 @@ def _check_check(one: Check) -> None:
         raise BadInput("a check asks one of: url; path and port; prometheus and query")
     if ways[1]:
         parts = one.path.split("/")
-        if parts[0] or not 0 < one.port < 65_536 or set(one.path) & set("?#\\"):
+        odd = set(one.path) & set("?#\\ ") or not one.path.isprintable()
+        if parts[0] or not 0 < one.port < 65_536 or odd:
             raise BadInput(f"check: path {one.path!r}, port {one.port}", "/healthz and 8080, say")
         for part in parts[1:]:
             if part:
@@ -218,6 +220,10 @@ def _mark(call: ToolCall) -> str:
     """Of this very piece of work: the same again for one that a crash has cut off."""
     work = f"{call.by.name}\0{call.idempotency_key or call.id}/{call.attempt}"
     return hashlib.sha256(work.encode()).hexdigest()[:40]
+
+
+def _work(call: ToolCall) -> Work:
+    return Work(_mark(call), 0.0 if call.run is None else made_at(call.run))
 
 
 def _tell_plan(here: Call, items: Sequence[Item]) -> None:

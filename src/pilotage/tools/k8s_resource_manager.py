@@ -14,7 +14,9 @@ from pilotage.domain.call import Effect
 from pilotage.domain.errors import BadInput, Denied
 from pilotage.kubernetes.client import Page
 from pilotage.kubernetes.clusters import Clusters, Place
-from pilotage.kubernetes.kind import Kind, Object
+from pilotage.kubernetes.kind import JOB, Kind, Object
+from pilotage.kubernetes.manifests import check_head
+from pilotage.kubernetes.plan import TTL
 from pilotage.tool.tool import Actions, Call, tool
 
 MANAGER = "pilotage"
@@ -153,6 +155,9 @@ async def _create(wish: _Wish, change: Object) -> Done:
 
 
 async def _update(wish: _Wish, change: Object) -> Done:
+    if wish.kind.resource == JOB.resource and TTL in (change.get("spec") or {}):
+        what = f"spec.{TTL} of a Job that is there is not for update: the cluster deletes it by it"
+        raise BadInput(what, "leave it out, or action delete")
     made = await wish.place.client.patch(
         wish.kind, wish.name, change, wish.namespace, dry_run=wish.dry_run
     )
@@ -173,11 +178,6 @@ async def _delete(wish: _Wish) -> Done:
     return _done(f"deleted {wish.label}{wish.ending}", there)
 
 
-_DELETING = ("ownerReferences", "finalizers")
-"""Who may write but not delete would delete by these: an owner that is not there, and the cluster's
-garbage collector does it."""
-
-
 def _change(wish: _Wish, spec: Any, manifest: Mapping[str, Any] | None) -> Object:
     """The object to create, or what is to change of it. Which one is meant is said by the call
     alone: a manifest that names another is refused."""
@@ -187,10 +187,7 @@ def _change(wish: _Wish, spec: Any, manifest: Mapping[str, Any] | None) -> Objec
             raise BadInput("spec is there twice: in spec and in manifest", "leave one out")
         given["spec"] = spec
     meta = dict(given.get("metadata") or {})
-    for word in _DELETING:
-        if word in meta:
-            what = f"metadata.{word} is not for this tool: the cluster may delete an object by it"
-            raise BadInput(what, "leave it out")
+    check_head(meta, wish.label)
     said = {
         "apiVersion": (given.get("apiVersion"), wish.kind.api_version),
         "kind": (given.get("kind"), wish.kind.kind),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from cluster.access import Access
 from cluster_desk import Desk, desk_at, refused
 from deployed_web import service, settings, web
 from pilotage.kubernetes.manifests import documents
+from pilotage.kubernetes.plan import Work
 
 DEPLOY = "k8s_deployer"
 CANARY = {"rollout_strategy": "canary"}
@@ -218,6 +220,7 @@ async def test_a_manifest_that_is_none_says_what_is_wrong(desk: Desk, text: str,
         ({"canary_percent": [], **CANARY}, "each more than the one before"),
         ({"checks": [{}]}, "a check asks one of"),
         ({"checks": [{"path": "/../../../x", "port": 80}]}, "no name of an object"),
+        ({"checks": [{"path": "/a\tb", "port": 80}]}, "check: path '/a\\tb'"),
         ({"checks": [{"prometheus": "https://p", "query": "up"}]}, "without a threshold"),
         ({"timeout_seconds": -1}, "timeout_seconds is -1"),
     ],
@@ -255,6 +258,66 @@ async def test_a_way_back_that_somebody_forged_is_not_gone(desk: Desk, forged: s
     desk.kubectl("annotate", "configmap", "settings", f"pilotage/before={note}")
     said = await refused(desk, DEPLOY, manifest_path=desk.write(settings(a="1")))
     assert "the annotation pilotage/before of the ConfigMap settings says nothing about it" in said
+
+
+@pytest.mark.parametrize("note", ["", "new x", "new {mark}"])
+async def test_what_is_there_is_not_removed_on_the_word_of_somebody_else(
+    desk: Desk, note: str
+) -> None:
+    """The way back would delete what who wrote the note may not delete."""
+    desk.kubectl("create", "configmap", "settings", "--from-literal=a=theirs")
+    note = note.format(mark=hashlib.sha256(b"somebody\0run/step/1").hexdigest()[:40])
+    desk.kubectl("annotate", "configmap", "settings", f"pilotage/before={note}")
+    path = desk.write(settings(a="1"), web())
+    given = {"manifest_path": path, "image_tag": "2", "timeout_seconds": 1, "take_over": True}
+    done = await desk.call(DEPLOY, **given)
+    assert not done.succeeded
+    assert done.value["rolled_back"]
+    there = desk.there("configmap", "settings")
+    assert there["data"] == {"a": "theirs"}
+    assert "pilotage/before" not in (there["metadata"].get("annotations") or {})
+
+
+def test_an_object_that_is_older_than_the_work_was_not_made_by_it() -> None:
+    work = Work("abc", 1_800_000_000.0)
+    old, new = ({"metadata": {"creationTimestamp": at}} for at in (
+        "2027-01-15T07:58:00Z", "2027-01-15T08:00:01Z"
+    ))  # fmt: skip
+    assert not work.made("new abc", old)
+    assert work.made("new abc", new)
+    assert not work.made("new abd", new)
+    assert not work.made("", new)
+
+
+@pytest.mark.parametrize("word", ["ownerReferences", "finalizers", "deletionGracePeriodSeconds"])
+async def test_a_manifest_deletes_nothing_by_what_it_says_of_an_object(
+    desk: Desk, word: str
+) -> None:
+    mine = settings(a="1")
+    mine["metadata"][word] = []
+    said = await refused(desk, DEPLOY, manifest_path=desk.write(mine))
+    assert f"the ConfigMap settings: metadata.{word} is not for tools" in said
+
+
+async def test_a_job_that_is_there_is_not_deleted_by_its_time(desk: Desk) -> None:
+    job = {
+        "apiVersion": "batch/v1",
+        "kind": "Job",
+        "metadata": {"name": "once"},
+        "spec": {
+            "suspend": True,
+            "template": {
+                "spec": {
+                    "restartPolicy": "Never",
+                    "containers": [{"name": "a", "image": "localhost/web:1"}],
+                }
+            },
+        },
+    }
+    desk.kubectl("apply", "--server-side", "--field-manager=pilotage", "-f", desk.write(job))
+    job["spec"]["ttlSecondsAfterFinished"] = 0  # type: ignore[index]
+    said = await refused(desk, DEPLOY, manifest_path=desk.write(job))
+    assert "by which the cluster deletes it" in said
 
 
 async def test_a_manifest_cannot_speak_for_us(desk: Desk) -> None:

@@ -178,6 +178,15 @@ async def test_what_has_no_namespace_is_named_without_one(
             "metadata.ownerReferences is not for",
         ),
         ({"manifest": {"metadata": {"finalizers": None}}}, "metadata.finalizers is not for"),
+        (
+            {"manifest": {"metadata": {"annotations": {"pilotage/before": ""}}}},
+            "pilotage/before in metadata.annotations",
+        ),
+        ({"manifest": {"metadata": {"labels": ["a"]}}}, "metadata.labels is no mapping"),
+        (
+            {"resource_type": "job", "action": "update", "spec": {"ttlSecondsAfterFinished": 0}},
+            "the cluster deletes it by it",
+        ),
         ({"manifest": {"metadata": {"name": "other"}, "data": {}}}, "metadata.name 'other'"),
         ({"manifest": {"metadata": {"namespace": "default"}}}, "metadata.namespace 'default'"),
         ({"manifest": {"apiVersion": "apps/v1", "data": {}}}, "manifest says apiVersion"),
@@ -190,7 +199,7 @@ async def test_what_has_no_namespace_is_named_without_one(
 async def test_a_manifest_that_means_another_object_is_refused(
     kube: Desk, given: dict[str, Any], said: str
 ) -> None:
-    assert said in await refused(kube, TOOL, action="create", **{**BOX, **given})
+    assert said in await refused(kube, TOOL, **{"action": "create", **BOX, **given})
     assert kube.get("configmap", "box") is None
 
 
