@@ -19,7 +19,7 @@ async def main() -> None:
         what = {"action": "list", "resource_type": "deployments", "namespace": "shop"}
         listed = (await client.call_tool("k8s_resource_manager", what)).structured_content
         print("deployments:", *(one["name"] for one in listed["resources"]))
-        greeted = await client.call_tool("greet", {"name": "Ada"})
+        greeted = await client.call_tool("shop.greeter_greet", {"name": "Ada"})
         print("greeter:", greeted.content[0].text)
 
 

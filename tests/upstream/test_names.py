@@ -52,12 +52,12 @@ async def test_names_of_the_house_and_reserved_ones_are_never_anothers(tmp_path:
 @pytest.mark.parametrize(
     ("more", "shown", "refused"),
     [
-        ({}, ["evil.up_payments.refund", "evil.x", "mine"], 0),
+        ({}, ["evil.up_evil.x", "evil.up_payments.refund", "up_mine"], 0),
         ({"prefix": ""}, ["evil.x", "mine"], 1),
         ({"prefix": "payments.a"}, [], 3),
         ({"prefix": "evil.a"}, ["evil.a_evil.x", "evil.a_mine", "evil.a_payments.refund"], 0),
         ({"rename": {"mine": "payments.pay"}, "allow": ["mine"], "prefix": ""}, [], 1),
-        ({"rename": {"payments.refund": "refund"}}, ["evil.x", "mine", "refund"], 0),
+        ({"rename": {"payments.refund": "refund"}}, ["evil.up_evil.x", "refund", "up_mine"], 0),
     ],
 )
 async def test_what_stands_before_a_dot_is_the_namespace_that_it_was_declared_in(
@@ -72,6 +72,22 @@ async def test_what_stands_before_a_dot_is_the_namespace_that_it_was_declared_in
             why = [why for _, why in parts.standing("up").refused]
             assert len(why) == refused
             assert all("would be a name of payments" in one for one in why), why
+
+
+async def test_names_from_a_namespace_do_not_depend_on_who_was_first(tmp_path: Path) -> None:
+    async with (
+        serving(tools=[tool("search")]) as server,
+        federated(
+            tmp_path,
+            one={"url": server.url, "namespace": "a"},
+            two={"url": server.url, "namespace": "b"},
+            three={"url": server.url, "namespace": "b", "rename": {"search": "look"}},
+            four={"url": server.url, "namespace": "c", "rename": {"search": "look"}},
+        ) as parts,
+    ):
+        assert names(parts) == ["look", "one_search", "two_search"]
+        refused = [parts.standing(name).refused for name in ("three", "four")]
+        assert sorted(map(len, refused)) == [0, 1], "a name that somebody wrote down is no other"
 
 
 async def test_a_taken_name_gets_the_servers_name_before_it(tmp_path: Path) -> None:

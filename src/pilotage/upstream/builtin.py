@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 
-from pilotage.domain.errors import BadInput
+from pilotage.domain.errors import BadInput, Conflict
 from pilotage.domain.registration import Registration
 from pilotage.tool.tool import Tool
 from pilotage.upstream.binder import Slot
@@ -32,6 +32,9 @@ class Builtins:
 
     def check(self, name: str, definition: Mapping[str, Any]) -> Mapping[str, Any]:
         given, _ = self._tool(name, definition)
+        if given.tool != name and self._find(name) is not None:
+            what = f"{name} is the name of another tool of pilotage's own than {given.tool}"
+            raise Conflict(what, "choose another name")
         kept: dict[str, Any] = msgspec.to_builtins(given)
         return kept
 

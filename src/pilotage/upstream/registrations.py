@@ -6,7 +6,7 @@ import asyncio
 import builtins
 import json
 import sqlite3
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Container, Iterable, Mapping
 from dataclasses import replace
 from typing import Protocol
 
@@ -33,6 +33,8 @@ from pilotage.upstream.wanted import (
 )
 
 TOLD_LIMIT = 8_192
+BUILTIN = "builtin"
+"""The kind of the house's own tools."""
 Step = Callable[[sqlite3.Connection], None]
 
 
@@ -48,7 +50,8 @@ class Registrations:
     """All changes go to the store first, with their audit row, then to the registry.
 
     Whose: a change names the owner that the registration has (another is 409), and is made by who
-    registered it, by a principal of the owner's name, or by who has `tools:own:OWNER`.
+    registered it, by a principal of the owner's name, or by who has `tools:own:OWNER`. `reserved`
+    are names of the house's tools that nobody offers yet: none but the kind builtin has them.
     """
 
     def __init__(
@@ -58,9 +61,10 @@ class Registrations:
         pins: Pins,
         may: May,
         record: Record,
+        reserved: Container[str] = (),
     ) -> None:
         self._database, self._registry, self._pins = database, registry, pins
-        self._may, self._record = may, record
+        self._may, self._record, self._reserved = may, record, reserved
         self._binders: dict[str, Binder] = {}
         self._slots: dict[str, Place] = {}
         self._stamp = (-1, -1)
@@ -142,6 +146,9 @@ class Registrations:
         async with self._lock:
             if name not in self._slots and self._taken(name, name):
                 raise Conflict(f"the tool {name!r} is another's", "choose another name")
+            if wanted.kind != BUILTIN and name in self._reserved:
+                what = f"{name!r} is the name of a tool of pilotage's own"
+                raise Conflict(what, f"choose another name, or the kind {BUILTIN}")
             pinning = self._pinning(name, holder(owner), by, binder)
             done = await self._database.write(
                 lambda connection: self._putting(
@@ -288,6 +295,8 @@ class Registrations:
         """Is `tool` another's than the registration `name`'s?"""
         slot = self._slots.get(name)
         if tool in self._registry.all and (slot is None or tool not in slot.names):
+            return True
+        if tool in self._reserved and slot is not None and slot.one.kind != BUILTIN:
             return True
         return tool in self._slots and tool != name
 

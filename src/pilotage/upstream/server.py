@@ -41,6 +41,8 @@ class Upstream:
     Either `url` (streamable HTTP) or `argv` (stdio; from the administrator's settings file only).
     `headers` and `env` hold texts, or secrets by name ({"secret": NAME, "prefix": TEXT}). `prefix`
     None: one is put before a name only where that is taken, and then it is `name`; "": never.
+    With a `namespace`, None puts `name` before each name that is not given by `rename`: what a tool
+    is called does not depend on who else is there, or came first.
     `allow` are globs of the server's own tool names, `rename` gives some of them others.
     `effects` are globs of the server's own tool names with what those tools may do to the world;
     the rest `write`, or destroy where the server says so: what a server says of itself can make it
@@ -111,6 +113,7 @@ class Upstream:
         name = self.rename.get(tool, tool)
         prefix = self.prefix
         if prefix is None:
+            apart = tool not in self.rename if self.namespace else apart
             prefix = self.name if apart else ""
             if apart and self.foreign(f"{prefix}_{name}"):
                 prefix = f"{self.namespace}.{prefix}"

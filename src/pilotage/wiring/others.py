@@ -25,7 +25,7 @@ from pilotage.upstream.egress import Egress
 from pilotage.upstream.federation import SETTINGS, Federation, Mcp, of_settings, settle
 from pilotage.upstream.http_tool import HttpTools
 from pilotage.upstream.offers import Offers
-from pilotage.upstream.registrations import Registrations
+from pilotage.upstream.registrations import BUILTIN, Registrations
 from pilotage.upstream.secrets import Secrets
 from pilotage.upstream.session import Outgoing
 from pilotage.upstream.shown import Shown
@@ -50,14 +50,16 @@ class Others:
         self.secrets = Secrets(settings.home / "secrets.yaml", redactor)
         egress = Egress(settings.words("egress.allow"))
         self.outgoing = Outgoing(egress, authority=settings.authority)
-        self.registrations = Registrations(database, registry, self.pins, policy.may, audit.note)
+        self.registrations = Registrations(
+            database, registry, self.pins, policy.may, audit.note, unoffered
+        )
         self.shown = Shown(registry, self.registrations, lambda: policy)
         self.federation = Federation(Ways(self.outgoing, self.secrets))
         self.offers = Offers(self.federation)
         self._given = of_settings(settings.upstreams)
         self._mcp = Mcp(self.federation, egress, self._given)
         house = partial(_house_tool, registry, unoffered)
-        self.registrations.add("builtin", Builtins(house))
+        self.registrations.add(BUILTIN, Builtins(house))
         self.registrations.add("http", HttpTools(self.outgoing, self.secrets))
         self.registrations.add("mcp", self._mcp)
 
