@@ -130,7 +130,9 @@ def test_namespaces_of_secrets_are_bound_one_by_one(render: Render) -> None:
 
     assert bound(render("default")) == set()
     assert bound(render("default", "--set=operator.secretNamespaces={a,b}")) == {"a", "b"}
-    assert bound(render("namespace-only")) == {manifests.NAMESPACE}
+    assert bound(render("namespace-only")) == set(), "the operator's own key is there"
+    watched = f"--set=operator.watchNamespaces={{{manifests.NAMESPACE},shop}}"
+    assert bound(render("namespace-only", watched)) == {"shop"}
 
 
 @pytest.mark.parametrize("values", manifests.SETS)
@@ -219,7 +221,8 @@ def test_the_operators_rights_are_those_that_its_tests_run_under(render: Render)
     objects = render("default")
     assert [one for one in own if one not in objects] == []
 
-    here = render("namespace-only")
+    readable = f"--set=operator.secretNamespaces={{{manifests.NAMESPACE}}}"
+    here = render("namespace-only", readable)
     for role in of(own, "ClusterRole"):
         (narrow,) = of(here, "Role", role["metadata"]["name"])
         kept = [rule for rule in role["rules"] if rule["resources"] != ["namespaces"]]

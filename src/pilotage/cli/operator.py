@@ -16,6 +16,7 @@ def register(parser: argparse.ArgumentParser) -> None:
     add("--cluster-domain", default="cluster.local", metavar="NAME", help="of Services' names")
     add("--service-addresses", choices=("dns", "ip"), default="dns", help="how they are called")
     add("--server-namespace", default="mcp-system", metavar="NAME", help="of the server's pods")
+    add("--key-secret", default="", metavar="NAME", help="there, with our key: no pod gets it")
     add("--server-cluster", default="", metavar="NAME", help="this one, in the server's settings")
     add("--sweep-seconds", type=float, default=30.0, metavar="S", help="between comparisons")
     add("--secret-seconds", type=float, default=60.0, metavar="S", help="Secrets are read again")
@@ -39,6 +40,7 @@ def run(arguments: argparse.Namespace) -> int:
         sweep=arguments.sweep_seconds,
         refresh=arguments.secret_seconds,
         untied=arguments.refuse_approvals,
+        key=arguments.key_secret,
     )
     asyncio.run(serve(settings, options.of(arguments), names))  # no uvloop: see Transport.shut
     return 0
