@@ -32,7 +32,7 @@ cluster:
   effects: [read, write]
   ask: [destroy]
   manage: [tools:read, tools:write, tools:approve, "tools:own:*", "secrets:write:K8S_*",
-           runs:read, runs:write, runs:approve, approvals:write, "act:for:*"]
+           runs:read, runs:write, runs:approve, approvals:write, "act:for:kubernetes:*"]
 """
 
 

@@ -43,7 +43,7 @@ def test_an_object_that_is_too_deep_is_refused_and_all_others_go_on(
     pipeline(rig, "flat", good("one"))
     run = f'{{"pipelineRef":{{"name":"flat"}},"inputs":{{"x":{deep(depth)}}}}}'
     create(rig, "mcppipelineruns", "MCPPipelineRun", "deep", run, tmp_path)
-    rig.wait("mcppipelinerun", "deep", "InvalidPipeline", "Succeeded")
+    rig.wait("mcppipelinerun", "deep", "InvalidRun", "Succeeded")
     rig.apply("MCPTool", "plain", {"builtin": "run_list"})
     rig.wait("mcptool", "plain", "Ready")
     rig.operators.pop().stop(kill=True)
@@ -52,3 +52,29 @@ def test_an_object_that_is_too_deep_is_refused_and_all_others_go_on(
     rig.wait("mcptool", "later", "Ready")
     for kind in ("mcptool", "mcppipelinerun"):
         rig.kubectl("delete", kind, "deep", "--timeout=30s")
+
+
+def test_an_object_that_is_too_large_is_refused_and_all_others_go_on(
+    rig: Rig, tmp_path: Path
+) -> None:
+    """A few of them, read as one page and kept whole, were more memory than the operator has."""
+    large = json.dumps("x" * 1_000_000)
+    tool = f'{{"builtin":"run_list","parameters":{{"description":{large}}}}}'
+    create(rig, "mcptools", "MCPTool", "large", tool, tmp_path)
+    said = rig.wait("mcptool", "large", "InvalidSpec")
+    assert "spec.parameters is too large for an object of more than 256 KiB" in said["message"]
+    step = '{"name":"a","tool":"run_list","params":{}}'
+    plan = f'{{"cron":"0 3 * * *","inputs":{{"x":{large}}}}}'
+    steps = f'{{"steps":[{step}],"schedule":{plan}}}'
+    create(rig, "mcppipelines", "MCPPipeline", "large", steps, tmp_path)
+    rig.wait("mcppipeline", "large", "InvalidPipeline", "Valid")
+    pipeline(rig, "small", good("one"))
+    run = f'{{"pipelineRef":{{"name":"small"}},"inputs":{{"x":{large}}}}}'
+    create(rig, "mcppipelineruns", "MCPPipelineRun", "large", run, tmp_path)
+    rig.wait("mcppipelinerun", "large", "InvalidRun", "Succeeded")
+    rig.operators.pop().stop(kill=True)
+    rig.operate()
+    rig.apply("MCPTool", "later", {"builtin": "run_list"})
+    rig.wait("mcptool", "later", "Ready")
+    for kind in ("mcptool", "mcppipeline", "mcppipelinerun"):
+        rig.kubectl("delete", kind, "large", "--timeout=30s")

@@ -185,3 +185,19 @@ def test_what_a_built_in_takes_is_compared_with_what_is_said_of_it(
     told = match(declared, takes)
     assert told.status == ("False" if said else "True")
     assert said in told.message
+
+
+@pytest.mark.parametrize(
+    "declared",
+    [
+        {"properties": ["limit"]},
+        {"properties": {"limit": {"type": 7}}},
+        {"properties": {"limit": {"enum": 7, "anyOf": 7}}},
+        {"required": True},
+        {"required": {"limit": True}},
+        {"type": 7, "properties": None},
+    ],
+)
+def test_parameters_that_are_no_schema_are_compared_as_far_as_they_go(declared: Any) -> None:
+    takes = {"properties": {"limit": {"type": "integer"}}, "required": ["limit"]}
+    assert "it needs limit" in match(declared, takes).message

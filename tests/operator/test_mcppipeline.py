@@ -127,6 +127,20 @@ def test_while_one_runs_no_other_begins_where_that_is_forbidden(rig: Rig) -> Non
     assert [one["metadata"]["name"] for one in runs(rig)] == ["by-hand"]
 
 
+@pytest.mark.parametrize(
+    ("given", "why"),
+    [({}, "no who, which the pipeline requires"), ({"who": "x", "hwo": 1}, "no input hwo")],
+)
+def test_a_schedule_whose_runs_could_not_begin_is_said_and_starts_none(
+    rig: Rig, given: dict[str, Any], why: str
+) -> None:
+    plan = {"cron": "* * * * *", "startingDeadlineSeconds": 600, "inputs": given}
+    pipeline(rig, "asks", good("only"), inputs={"who": {"required": True}}, schedule=plan)
+    said = rig.wait("mcppipeline", "asks", "InvalidSchedule")
+    assert why in said["message"]
+    assert runs(rig) == []
+
+
 def test_a_schedule_that_is_none_is_said(rig: Rig) -> None:
     pipeline(rig, "wrong", good("only"), schedule={"cron": "every day"})
     assert "five fields" in rig.wait("mcppipeline", "wrong", "InvalidSchedule")["message"]

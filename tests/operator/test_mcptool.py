@@ -135,6 +135,34 @@ def test_a_tool_that_names_nothing_that_can_run_is_not_ready_and_says_so(rig: Ri
     assert rig.house.registered(f"{rig.namespace}.foreign") is None
 
 
+def test_a_name_of_a_built_in_is_for_that_one_alone(rig: Rig) -> None:
+    """Also of one that nobody offers yet: its callers, and the policy's rules, would mean it."""
+    with prices() as server:
+        rig.apply("MCPTool", "thief", {"name": "k8s_resource_manager", **endpoint(server)})
+        said = rig.wait("mcptool", "thief", "NameTaken")
+    assert "is the name of a tool of pilotage's own" in said["message"]
+    rig.apply("MCPTool", "mask", {"name": "k8s_resource_manager", "builtin": "run_list"})
+    said = rig.wait("mcptool", "mask", "NameTaken")
+    assert "another tool of pilotage's own than run_list" in said["message"]
+    rig.apply("MCPTool", "own", {"name": "k8s_resource_manager"})
+    rig.wait("mcptool", "own", "Ready")
+
+
+def test_an_object_whose_name_is_somebody_elses_by_now_goes_at_once(rig: Rig) -> None:
+    rig.apply("MCPTool", "mine", {"name": "shared", "builtin": "run_list"})
+    rig.wait("mcptool", "mine", "Ready")
+    rig.operators.pop().stop()
+    assert rig.house.ask("DELETE", "/api/v2/tools/shared")[0] == 204
+    theirs = {"kind": "builtin", "definition": {"tool": "security_scanner"}}
+    assert rig.house.ask("PUT", "/api/v2/tools/shared", theirs)[0] == 201
+    rig.kubectl("delete", "mcptool", "mine", "--wait=false")
+    rig.operate()
+    rig.kubectl("wait", "--for=delete", "mcptool/mine", "--timeout=30s")
+    there = rig.house.registered("shared")
+    assert there is not None
+    assert there["definition"]["tool"] == "security_scanner"
+
+
 def test_the_key_of_the_operator_goes_to_no_tool(rig: Rig) -> None:
     rig.secret("mine", key=rig.house.keys["cluster"])
     ref = {"name": "Authorization", "secretKeyRef": {"name": "mine", "key": "key"}}

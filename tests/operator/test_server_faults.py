@@ -3,59 +3,16 @@
 from __future__ import annotations
 
 import shutil
-import threading
-import time
 from collections.abc import Iterator
-from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
 from cluster.access import Access
 
+from operator_faults import faulty
 from operator_rig import House, Rig, rigged, until
 
 BUILT_IN = {"builtin": "security_scanner"}
-
-
-class Faulty(ThreadingHTTPServer):
-    """Stands where a tool server should be. `how`: fail (500), hang, or garbage."""
-
-    daemon_threads = True
-    how = "fail"
-    asked = 0
-
-
-class Handler(BaseHTTPRequestHandler):
-    def answer(self) -> None:
-        server = self.server
-        assert isinstance(server, Faulty)
-        server.asked += 1
-        self.rfile.read(int(self.headers["Content-Length"] or 0))
-        if server.how == "hang":
-            time.sleep(600)
-        body = b'{"error": "out of order"}' if server.how == "fail" else b"<html>"
-        self.send_response(500 if server.how == "fail" else 200)
-        self.send_header("Content-Type", "application/json")
-        self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        self.wfile.write(body)
-
-    do_GET = do_PUT = do_POST = do_DELETE = answer
-
-    def log_message(self, format: str, *args: object) -> None: ...
-
-
-@contextmanager
-def faulty(how: str) -> Iterator[Faulty]:
-    server = Faulty(("127.0.0.1", 0), Handler)
-    server.how = how
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    try:
-        yield server
-    finally:
-        server.shutdown()
-        server.server_close()
 
 
 @pytest.fixture
@@ -71,11 +28,14 @@ def test_a_server_that_is_away_is_said_and_everything_is_registered_once_it_is_b
     rig.apply("MCPTool", "before", BUILT_IN)
     rig.wait("mcptool", "before", "Ready")
     rig.house.stop(kill=True)
+    said = rig.wait("mcptool", "before", "ServerUnreachable")  # nobody can call it now
+    assert said["status"] == "Unknown"
     rig.apply("MCPTool", "during", BUILT_IN)
     said = rig.wait("mcptool", "during", "ServerUnreachable")
     assert (said["status"], rig.house.url in said["message"]) == ("Unknown", True)
     rig.house.start()
-    rig.wait("mcptool", "during", "Ready")
+    for name in ("before", "during"):
+        rig.wait("mcptool", name, "Ready")
     assert rig.house.registered(f"{rig.namespace}.before") is not None
 
 

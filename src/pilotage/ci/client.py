@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
+import socket
 import ssl
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from types import TracebackType
 from typing import Any, BinaryIO
 from urllib.parse import quote
@@ -47,14 +48,18 @@ class Unlinted(BadInput):
 
 class Client:
     """The server that `mcp.serverUrl` names (the address of its MCP does as well), with
-    `mcp.apiKey`. Use it as a context manager."""
+    `mcp.apiKey`. Use it as a context manager. `sockets` makes those that it uses, as aiohttp has
+    it."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(
+        self, settings: Settings, sockets: Callable[[Any], socket.socket] | None = None
+    ) -> None:
         self.url = settings.text("mcp.serverUrl").rstrip("/").removesuffix("/mcp")
         if not self.url.startswith(("http://", "https://")):
             raise BadInput(f"mcp.serverUrl is {self.url!r}", "it starts with https:// or http://")
         self._key = settings.text("mcp.apiKey")
         self._trust = _Trust(settings)
+        self._sockets = sockets
         self._session: aiohttp.ClientSession | None = None
 
     async def __aenter__(self) -> Client:
@@ -63,6 +68,7 @@ class Client:
             headers["Authorization"] = f"Bearer {self._key}"
         self._session = aiohttp.ClientSession(
             headers=headers,
+            connector=aiohttp.TCPConnector(socket_factory=self._sockets),
             timeout=aiohttp.ClientTimeout(total=None, sock_connect=10, sock_read=SILENCE_SECONDS),
         )
         return self

@@ -207,7 +207,7 @@ class Transport:
             self._tls = self.cluster.trust.context(self._shown)
         session = aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(
-                ssl=self._tls, limit=0, keepalive_timeout=KEPT_SECONDS, socket_factory=self._socket
+                ssl=self._tls, limit=0, keepalive_timeout=KEPT_SECONDS, socket_factory=self.socket
             ),
             cookie_jar=aiohttp.DummyCookieJar(),
             headers={"User-Agent": f"pilotage/{__version__}"},
@@ -217,8 +217,9 @@ class Transport:
         session._retry_connection = False  # it would send a DELETE that broke off once more
         return session
 
-    def _socket(self, info: Any) -> socket.socket:
-        """A socket that finds out when its peer is gone."""
+    def socket(self, info: Any) -> socket.socket:
+        """A socket that finds out when its peer is gone, and that nothing leaves by once we are
+        shut: as aiohttp makes them, also for what this process writes elsewhere."""
         if self.shut is not None and not isinstance(
             asyncio.get_running_loop(), asyncio.SelectorEventLoop
         ):

@@ -14,6 +14,7 @@ from urllib.parse import urlsplit
 from pilotage.domain.errors import BadInput
 from pilotage.domain.registration import NAME_LIMIT, check_name
 from pilotage.kubernetes.depth import deeper
+from pilotage.operator.runtime.store import HEAVY, LEFT_OUT
 
 SECRETS = "K8S_"
 """How the names of secrets begin that the operator keeps at the tool server."""
@@ -58,8 +59,13 @@ class Place:
     domain: str = "cluster.local"
 
 
-def check_depth(spec: Any) -> None:
-    """BadInput: nobody means what is nested so deep, and what reads it may not come to its end."""
+def check_bounds(spec: Mapping[str, Any]) -> None:
+    """BadInput: nobody means what is nested so deep, and what reads it may not come to its end; and
+    what is so large was not kept."""
+    for name, part in spec.items():
+        if part == LEFT_OUT:
+            what = f"spec.{name} is too large for an object of more than {HEAVY >> 10} KiB"
+            raise BadInput(what, "make the object smaller")
     if deeper(spec, DEPTH):
         raise BadInput(f"the spec is nested deeper than {DEPTH} levels", "write it flatter")
 
@@ -82,7 +88,7 @@ def registered_name(spec: Mapping[str, Any], place: Place) -> str:
 
 def wanted(spec: Mapping[str, Any], place: Place) -> Wanted:
     """What an MCPTool asks for. BadInput where it asks for nothing that can run."""
-    check_depth(spec)
+    check_bounds(spec)
     name = registered_name(spec, place)
     if "http" in spec:
         return _http(name, spec, place)

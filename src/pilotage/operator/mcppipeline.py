@@ -19,7 +19,7 @@ from pilotage.operator.linting import Linter
 from pilotage.operator.mcppipelinerun import delete
 from pilotage.operator.resources import MANAGER
 from pilotage.operator.runtime.informer import Change
-from pilotage.operator.runtime.store import Store
+from pilotage.operator.runtime.store import LEFT_OUT, Store
 from pilotage.operator.status import StatusWriter, moment
 
 BY_PIPELINE = "pipeline"
@@ -72,10 +72,13 @@ class Pipelines:
         plan = object["spec"].get("schedule")
         if plan is None:
             return Condition(READY, TRUE, "Ready", "runs are started by hand"), None
+        if plan == LEFT_OUT:  # lint says so
+            return Condition(READY, FALSE, "InvalidSchedule", "the schedule is too large"), None
         if plan.get("suspend"):
             what = "spec.schedule.suspend is true"
             return Condition(READY, TRUE, "ScheduleSuspended", what), None
         try:
+            check_inputs(object["spec"])
             due, following = times(plan, _since(object, last), datetime.now(UTC))
         except BadInput as wrong:
             return Condition(READY, FALSE, "InvalidSchedule", str(wrong)), None
@@ -171,6 +174,20 @@ def times(
     except CronSimError as error:
         raise BadInput(f"cron is {plan['cron']!r}: {error}", 'such as "0 3 * * *"') from None
     raise BadInput(f"cron {plan['cron']!r} never comes", 'such as "0 3 * * *"')
+
+
+def check_inputs(spec: Mapping[str, Any]) -> None:
+    """BadInput where no run of its schedule could begin: nobody is there to give more."""
+    known, given = spec.get("inputs") or {}, spec["schedule"].get("inputs") or {}
+    for name, one in known.items() if isinstance(known, dict) else ():
+        needs = one.get("required") and one.get("default") is None
+        if needs and given.get(name) is None:
+            what = f"spec.schedule.inputs has no {name}, which the pipeline requires"
+            raise BadInput(what, "give it, or a default in spec.inputs")
+    unknown = sorted(given.keys() - known.keys()) if isinstance(known, dict) else []
+    if unknown:
+        names = ", ".join(known) or "it has none"
+        raise BadInput(f"spec.schedule.inputs: there is no input {unknown[0]}", f"inputs: {names}")
 
 
 def counts(change: Change) -> bool:

@@ -17,6 +17,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 from urllib.parse import quote
 
+from pilotage.ci.client import Unlinted
 from pilotage.domain.call import ACTING_FOR, Tenant
 from pilotage.domain.errors import BadInput, Conflict, NotFound, PilotageError
 from pilotage.kubernetes import errors
@@ -24,7 +25,7 @@ from pilotage.kubernetes.client import Client
 from pilotage.kubernetes.kind import Kind, Object
 from pilotage.operator import pipeline_document
 from pilotage.operator.conditions import FALSE, TRUE, UNKNOWN, Condition
-from pilotage.operator.definition import check_depth
+from pilotage.operator.definition import check_bounds
 from pilotage.operator.runtime.store import Store
 from pilotage.operator.status import StatusWriter, moment, seconds_since
 from pilotage.operator.tool_server import Away, Full, ToolServer, spread
@@ -142,7 +143,7 @@ class PipelineRuns:
         if pipeline is None:
             raise _Later("PipelineNotFound", f"there is no MCPPipeline {name}", REFUSED_SECONDS)
         try:
-            check_depth(spec)
+            check_bounds(spec)
             body = {
                 "pipeline": pipeline_document.document(pipeline, parts.known),
                 "inputs": spec.get("inputs") or {},
@@ -157,8 +158,10 @@ class PipelineRuns:
             raise _Later("ServerBusy", full.what, spread(BUSY_SECONDS)) from None
         except Away:
             raise
-        except BadInput as wrong:
+        except Unlinted as wrong:
             raise _Over("InvalidPipeline", _problems(wrong)) from None
+        except BadInput as wrong:
+            raise _Over("InvalidRun", str(wrong)) from None
         except PilotageError as error:
             raise _Later("NotStarted", str(error), REFUSED_SECONDS) from None
         meta = pipeline["metadata"]
@@ -177,7 +180,7 @@ class PipelineRuns:
             return
         open_ones = {one["id"]: one["step"] for one in pipeline_document.waiting(view)}
         calls = {one.get("approval") for one in view["steps"]}
-        for one in () if self._parts.untied else spec.get("approvals") or ():
+        for one in () if self._parts.untied else _approvals(object):
             word = (object["metadata"]["uid"], one["id"], one["user"], one["decision"])
             if one["id"] not in open_ones or word in self._told:
                 continue
@@ -318,14 +321,20 @@ def _condition(view: Mapping[str, Any], waits: list[dict[str, Any]]) -> Conditio
     return Condition(SUCCEEDED, FALSE, reason, str(view.get("error") or view.get("why") or reason))
 
 
+def _approvals(object: Object) -> list[dict[str, Any]]:
+    """What people have said in it; none where that is too large to be kept."""
+    found = object["spec"].get("approvals")
+    return found if isinstance(found, list) else []
+
+
 def _answered(object: Object, waits: list[dict[str, Any]]) -> bool:
     """Has anybody written a word about what waits?"""
-    said = {one["id"] for one in object["spec"].get("approvals") or ()}
+    said = {one["id"] for one in _approvals(object)}
     return any(one["id"] in said for one in waits)
 
 
-def _problems(wrong: BadInput) -> str:
-    return pipeline_document.problems(getattr(wrong, "problems", None) or ()) or str(wrong)
+def _problems(wrong: Unlinted) -> str:
+    return pipeline_document.problems(wrong.problems) or str(wrong)
 
 
 def _kept(status: Mapping[str, Any]) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any
 
@@ -29,6 +30,7 @@ REFUSED_SECONDS = 60.0
 NAMED = 5
 """So many tools are named in a message."""
 FORCE = "force-delete"
+_log = logging.getLogger(__name__)
 _ON_ITS_WAY = ("Unavailable", "NotReady", "NoTools")
 _STATES = {"disabled": "Disabled", "quarantined": "Quarantined", "unavailable": "Unavailable"}
 
@@ -115,6 +117,10 @@ async def leave(
             ready = Condition(READY, FALSE, "Terminating", f"not unregistered: {said.message}")
             await status.write(object, [said, ready], kept(object))
             return min(error.seconds if isinstance(error, Away) else 5.0, 30.0)
+    except Exception:  # a fault of ours holds nobody's object for ever
+        if not given_up(object):
+            raise
+        _log.exception("%s was let go, and was not unregistered", object["metadata"]["name"])
     await status.let_go(object)
     return None
 
@@ -136,7 +142,8 @@ def readiness(standing: Standing, *, suspended: bool) -> Condition:
     if standing.state == "ready" and standing.quarantined:
         return _held(standing)
     if standing.state == "ready" and not standing.tools:
-        return Condition(READY, FALSE, "NoTools", "the server has not seen any tools of it yet")
+        what = "the server has no tools of it: none has come yet, or tools.allow lets none in"
+        return Condition(READY, FALSE, "NoTools", what)
     if standing.state == "ready":
         tools = standing.tools
         what = _named(tools) if len(tools) <= NAMED else counted(len(tools), "tool")

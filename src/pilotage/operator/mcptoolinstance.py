@@ -47,7 +47,8 @@ class NotApplied(PilotageError):
 @dataclass(frozen=True, slots=True)
 class Parts:
     """What reconciling needs. `addresses`: is a Service called by its name, or by its address where
-    the tool server cannot ask the cluster's DNS?"""
+    the tool server cannot ask the cluster's DNS? `key` is the Secret that holds the operator's own
+    key, by namespace and name."""
 
     store: Store
     client: Client
@@ -56,6 +57,7 @@ class Parts:
     finalizer: str
     here: Surroundings
     addresses: Addresses = "dns"
+    key: tuple[str, str] = ("", "")
 
 
 class Instances:
@@ -74,6 +76,7 @@ class Instances:
             return await mcptool.leave(object, parts.status, parts.finalizer, self._unregister)
         place = parts.registrar.place(object)
         try:
+            definition.check_bounds(object["spec"])
             definition.registered_name(object["spec"], place)
         except BadInput as wrong:
             said = Condition("Accepted", FALSE, "InvalidSpec", str(wrong))
@@ -129,6 +132,11 @@ class Instances:
         """Changes when a Secret or ConfigMap that its pods read does. Raises NotApplied."""
         namespace, seen = object["metadata"]["namespace"], []
         for kind, ref in _refs(object):
+            if kind is SECRET and (namespace, ref["name"]) == self._parts.key:
+                said = (
+                    f"the Secret {ref['name']} holds the operator's own key, which goes to no pod"
+                )
+                raise NotApplied("InvalidSpec", said, "another Secret")
             what = f"the {kind.kind} {ref['name']}"
             try:
                 found = await self._parts.client.get(kind, ref["name"], namespace)

@@ -23,7 +23,8 @@ def match(declared: Mapping[str, Any], takes: Mapping[str, Any]) -> Condition:
 
 
 def _differences(declared: Mapping[str, Any], takes: Mapping[str, Any]) -> Iterator[str]:
-    own, real = declared.get("properties") or {}, takes.get("properties") or {}
+    own, real = _mapping(declared.get("properties")), _mapping(takes.get("properties"))
+    required = _list(declared.get("required"))
     for name in own:
         if name not in real:
             if takes.get("additionalProperties") is False:
@@ -35,7 +36,7 @@ def _differences(declared: Mapping[str, Any], takes: Mapping[str, Any]) -> Itera
     for name in takes.get("required") or ():
         if name not in own:
             yield f"it needs {name}"
-        elif name not in declared.get("required", ()):
+        elif name not in required:
             yield f"it needs {name}, which is not required here"
 
 
@@ -44,15 +45,23 @@ def _types(of: Any) -> set[str]:
     if not isinstance(of, Mapping):
         return set()
     if "type" in of:
-        given = of["type"]
-        found = {given} if isinstance(given, str) else set(given)
+        found = {one for one in _list(of["type"]) or [of["type"]] if isinstance(one, str)}
     elif "enum" in of or "const" in of:
-        values = of.get("enum", [of.get("const")])
+        values = _list(of.get("enum", [of.get("const")]))
         found = {_TYPES.get(type(value), "object") for value in values}
     else:
-        each = [_types(one) for word in ("anyOf", "oneOf") for one in of.get(word, ())]
+        each = [_types(one) for word in ("anyOf", "oneOf") for one in _list(of.get(word))]
         found = set().union(*each) if all(each) else set()
     return found | ({"integer"} if "number" in found else set())
+
+
+def _mapping(value: Any) -> Mapping[str, Any]:
+    """Anything may stand in a schema that somebody has written."""
+    return value if isinstance(value, Mapping) else {}
+
+
+def _list(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else []
 
 
 def _or(types: set[str]) -> str:

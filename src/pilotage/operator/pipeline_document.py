@@ -10,7 +10,7 @@ from typing import Any
 
 from pilotage.domain.text import cut, visible
 from pilotage.kubernetes.kind import Object
-from pilotage.operator.definition import check_depth
+from pilotage.operator.definition import check_bounds
 
 JOB = "k8s_job"
 MESSAGE_LIMIT = 1_000
@@ -33,7 +33,7 @@ def document(pipeline: Object, cluster: str) -> dict[str, Any]:
     """The pipeline, in the words of a pipeline file. Its jobs run in its own namespace, in the
     cluster that the tool server knows as `cluster` ("": the only one). BadInput: too deep."""
     meta, spec = pipeline["metadata"], pipeline["spec"]
-    check_depth(spec)
+    check_bounds(spec)
     made: dict[str, Any] = {"name": f"{meta['namespace']}/{meta['name']}"}
     made |= {name: spec[name] for name in ("description", "inputs", "env") if name in spec}
     made["steps"] = [_step(one, meta["namespace"], cluster) for one in spec["steps"]]

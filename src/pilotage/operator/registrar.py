@@ -9,12 +9,14 @@ from __future__ import annotations
 import asyncio
 import base64
 import binascii
+import contextlib
 import logging
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from pilotage.domain.errors import PilotageError
+from pilotage.domain.errors import BadInput, Conflict, PilotageError
 from pilotage.kubernetes.client import Client
 from pilotage.kubernetes.errors import Forbidden, NotFound
 from pilotage.kubernetes.kind import SECRET, Object, key_of
@@ -27,11 +29,16 @@ SWEEP_SECONDS = 30.0
 SECRET_SECONDS = 60.0
 """How often the Secrets of an object are read again: nobody needs the right to watch them."""
 SECRETS_HINT = "the chart's operator.secretNamespaces: where it may"
+_OWNER = re.compile(r"(?P<holder>[^\s/]+/(?P<namespace>[^\s/]+)/[^\s/]+)/\d+")
 _log = logging.getLogger(__name__)
 
 
 class NoSecret(PilotageError):
     """A Secret, or its key, is not there or is not ours to read."""
+
+
+class WrongSecret(NoSecret):
+    """It is there, and the server does not keep it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +68,7 @@ class Registrar:
         self._kept: dict[str, tuple[str, str]] = {}
         self._members: list[Member] = []
         self._doubtful: set[str] = set()
+        self._away = False
         server.back = self.everything
 
     def join(self, member: Member) -> None:
@@ -70,6 +78,7 @@ class Registrar:
     def everything(self) -> None:
         """The server was away: who knows what it holds now."""
         self._kept.clear()
+        self._away = False
         for member in self._members:
             member.controller.add_all()
 
@@ -95,7 +104,10 @@ class Registrar:
         for secret in wanted.secrets:
             await self._keep(namespace, secret)
         owner = self.owner(object)
-        standing = await self.server.put(wanted, owner)
+        try:
+            standing = await self.server.put(wanted, owner)
+        except Conflict as taken:
+            raise Conflict(self._named(taken.what), taken.hint) from None
         await self._forget(self._secrets(object) - {secret.name for secret in wanted.secrets})
         if suspended and standing.state != "disabled":
             return await self.server.enable(wanted.name, owner, on=False)
@@ -103,9 +115,22 @@ class Registrar:
             return await self.server.enable(wanted.name, owner, on=True)
         return standing
 
+    def _named(self, text: str) -> str:
+        """With the object in the place of the owner's text, where it is one of ours."""
+        for found in _OWNER.finditer(text):
+            for member in self._members:
+                store = member.controller.primary.store
+                for key in store:
+                    one = store.get(key) if key.startswith(found["namespace"] + "/") else None
+                    if one is not None and self.holder(one) == found["holder"]:
+                        return text.replace(found[0], f"{one['kind']} {key}")
+        return text
+
     async def unregister(self, object: Object, name: str) -> None:
-        """Its registration and its secrets are gone from the server."""
-        await self.server.remove(name, self.owner(object))
+        """Its registration and its secrets are gone from the server. What somebody else has under
+        its name by now stays."""
+        with contextlib.suppress(Conflict):
+            await self.server.remove(name, self.owner(object))
         await self._forget(self._secrets(object))
 
     def _secrets(self, object: Object) -> set[str]:
@@ -121,10 +146,13 @@ class Registrar:
             await self.server.forget(name)
 
     async def hand_over(self, object: Object, wanted: Wanted) -> None:
-        """It stays at the server, and is nobody's of this cluster any more."""
-        await self.server.remove(wanted.name, self.owner(object))
+        """It stays at the server, and is nobody's of this cluster any more. What somebody else has
+        under its name by now stays as it is."""
         meta = object["metadata"]
-        await self.server.put(wanted, f"orphan/{self.cluster}/{meta['namespace']}.{meta['name']}")
+        with contextlib.suppress(Conflict):
+            await self.server.remove(wanted.name, self.owner(object))
+            owner = f"orphan/{self.cluster}/{meta['namespace']}.{meta['name']}"
+            await self.server.put(wanted, owner)
 
     async def _keep(self, namespace: str, ref: SecretRef) -> None:
         """The value of a Secret is at the server. It is read each time, and sent where it has
@@ -149,7 +177,12 @@ class Registrar:
         if self._key and self._key in value:
             what = f"the Secret {ref.secret} holds the operator's own key, which goes to no tool"
             raise NoSecret(what, "another Secret")
-        await self.server.keep(ref, value.strip("\r\n"))
+        try:
+            await self.server.keep(ref, value.strip("\r\n"))
+        except BadInput as wrong:
+            what = f"the key {ref.key} of the Secret {ref.secret} is no credential: "
+            said = wrong.what.replace(ref.name, "its value")
+            raise WrongSecret(what + said, wrong.hint) from None
         self._kept[ref.name] = version
 
     async def sweep(self, namespaces: Iterable[str], seconds: float = SWEEP_SECONDS) -> None:
@@ -162,8 +195,17 @@ class Registrar:
                     await self.compare(owner, await self.server.standings(owner))
             except Away as away:
                 _log.info("nothing is compared: %s", away.what)
+                self._doubt()
             except PilotageError as error:
                 _log.warning("nothing is compared: %s", error)
+
+    def _doubt(self) -> None:
+        """Once for each time that the server is away: nobody can say of anything that it can be
+        called. It is all looked at again when the server is back."""
+        if self.server.why and not self._away:
+            self._away = True
+            for member in self._members:
+                member.controller.add_all()
 
     async def compare(self, owner: str, found: Iterable[Standing]) -> None:
         """What the server holds for `owner` against what is declared."""
@@ -236,6 +278,7 @@ def refused(error: PilotageError) -> Condition:
         return Condition("Registered", UNKNOWN, "ServerUnreachable", error.what)
     reason = _REASONS.get(error.status, "Refused")
     reason = "SecretMissing" if isinstance(error, NoSecret) else reason
+    reason = "SecretInvalid" if isinstance(error, WrongSecret) else reason
     hint = f" ({error.hint})" if error.hint else ""
     return Condition("Registered", FALSE, reason, error.what + hint)
 

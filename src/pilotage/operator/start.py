@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass
 from typing import Any
 
@@ -39,6 +40,7 @@ PACE = (0.05, 300.0)
 _NAME = pattern(r"[A-Za-z0-9](?:[A-Za-z0-9._-]{0,61}[A-Za-z0-9])?")
 LEASE = "mcp-operator.example.com"
 """As in the article."""
+_log = logging.getLogger(__name__)
 OWNED = f"app.kubernetes.io/managed-by={MANAGER}"
 
 
@@ -49,7 +51,8 @@ class Names:
     by address. `server` is the namespace of the tool server's pods. Each `sweep` seconds what is
     declared is compared with what the server has, each `refresh` Secrets are read again.
     `known` is the cluster in the tool server's own settings, "" its only one. `untied`: approvals
-    that stand in MCPPipelineRuns do not count (no admission policy ties them to their writers)."""
+    that stand in MCPPipelineRuns do not count (no admission policy ties them to their writers).
+    `key` is the Secret, in the namespace of the tool server's pods, that our own key is in."""
 
     cluster: str = ""
     domain: str = "cluster.local"
@@ -60,6 +63,7 @@ class Names:
     sweep: float = SWEEP_SECONDS
     refresh: float = SECRET_SECONDS
     untied: bool = False
+    key: str = ""
 
     @property
     def peer(self) -> dict[str, Any]:
@@ -85,7 +89,7 @@ async def serve(settings: Settings, options: Options, names: Names) -> None:
         lease=LEASE,
     )
     host.lost = end_process  # nothing of us goes on beside the one who leads next
-    async with ServerClient(settings) as client:
+    async with ServerClient(settings, host.client.transport.socket) as client:
         cluster = names.cluster or await _own_name(host.client)
         fence = host.election.fence if host.election else lambda method: None
         server = ToolServer(client, fence)
@@ -95,6 +99,8 @@ async def serve(settings: Settings, options: Options, names: Names) -> None:
         _add_tools(host, resources, registrar)
         _add_instances(host, resources, registrar, names)
         _add_pipelines(host, resources, server, Called(cluster, names.known, names.untied))
+        watched = ", ".join(options.namespaces) or "all namespaces"
+        _log.info("the cluster is %s at the server; watched: %s", cluster, watched)
         host.job(lambda: registrar.sweep(options.namespaces, names.sweep))
         await host.run()
 
@@ -113,7 +119,14 @@ def _add_instances(host: Host, resources: Resources, registrar: Registrar, names
     status = StatusWriter(host.client, resources.instance, host.events)
     here = Surroundings(names.peer, f"{names.group}/instance")
     parts = Parts(
-        informer.store, host.client, status, registrar, resources.finalizer, here, names.addresses
+        informer.store,
+        host.client,
+        status,
+        registrar,
+        resources.finalizer,
+        here,
+        names.addresses,
+        (names.server, names.key),
     )
     pace, reconcile = _pace(host.options), Instances(parts).reconcile
     controller = host.controller("mcptoolinstance", informer, reconcile, pace, when=wanted_anew)

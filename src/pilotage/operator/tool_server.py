@@ -31,6 +31,7 @@ from pilotage.operator.definition import SECRETS, SecretRef, Wanted
 FIRST_SECONDS, LAST_SECONDS = 1.0, 30.0
 ANSWER_SECONDS = 15.0
 """Registering, starting a run, approving: none of them waits for anything that takes longer."""
+PROBE_SECONDS = 5.0
 _ANSWERS = (BadInput, Conflict, Denied, NotFound, Stale, TooLarge, Unauthenticated)
 """What the server says about a request. Everything else is about the server."""
 
@@ -150,7 +151,7 @@ class ToolServer:
             self.refused = said.what if isinstance(said, Unauthenticated) else ""
             raise
         except TimeoutError:
-            raise self._away(f"no answer within {ANSWER_SECONDS:g} s") from None
+            raise await self._silent(f"no answer within {ANSWER_SECONDS:g} s") from None
         except Busy as busy:
             self._there()
             raise Full(busy.what, spread(5.0)) from None
@@ -159,6 +160,16 @@ class ToolServer:
         self._there()
         self.refused = ""
         return answer
+
+    async def _silent(self, what: str) -> Away:
+        """One request may be slow by itself, and is then nobody else's trouble."""
+        try:
+            async with asyncio.timeout(PROBE_SECONDS):
+                await self._client.get("/healthz")
+        except (PilotageError, TimeoutError):
+            return self._away(what)
+        self._there()
+        return Full(what, spread(LAST_SECONDS))
 
     def _there(self) -> None:
         was, self.why, self._failures = self.why, "", 0

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import logging
 import random
+from typing import Any
 
 import pytest
 from cluster.access import Access
@@ -15,10 +16,11 @@ from kubernetes.following import Follow, Heard, full
 from kubernetes.made import config_map, fill
 from kubernetes.wire import Wire
 from pilotage.kubernetes import kubeconfig
-from pilotage.kubernetes.client import Client
+from pilotage.kubernetes.client import Client, Page
 from pilotage.kubernetes.cluster import Cluster
 from pilotage.kubernetes.errors import AlreadyExists, Forbidden, NotFound
 from pilotage.kubernetes.kind import CONFIG_MAP, NAMESPACE, SECRET, key_of
+from pilotage.operator.runtime import informer as informers
 from pilotage.operator.runtime.informer import Informer
 from waiting import LONG, until
 
@@ -49,6 +51,32 @@ async def test_a_long_list_is_followed_by_what_happens_next(
     assert changed["data"] == {"x": "1"}
     assert "managedFields" not in changed["metadata"]
     assert f"{namespace}/c0002" not in informer.store
+
+
+async def test_large_objects_come_a_few_at_a_time_and_are_not_kept_whole(
+    client: Client, namespace: str, follow: Follow, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(informers, "PAGE_BYTES", 1 << 20)
+    for number in range(5):
+        made = config_map(namespace, f"c{number}", small="yes", large="x" * 600_000)
+        await client.create(CONFIG_MAP, made)
+    sizes: list[int] = []
+    page = client.page
+
+    async def counted(*given: Any, **more: Any) -> Page:
+        found = await page(*given, **more)
+        sizes.append(len(found.items))
+        return found
+
+    monkeypatch.setattr(client, "page", counted)
+    informer = Informer(client, CONFIG_MAP, namespaces=(namespace,), fields=OURS)
+    follow(informer)
+    await full(informer)
+    assert max(sizes) == 1
+    for number in range(5):
+        kept = informer.store.get(f"{namespace}/c{number}")
+        assert kept is not None
+        assert kept["data"] == {"small": "yes"}
 
 
 async def test_who_reads_an_object_has_a_copy(

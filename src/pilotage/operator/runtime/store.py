@@ -1,7 +1,9 @@
 """The objects of one kind, as the API server last told them.
 
 Each lies here as JSON without managedFields: about a kilobyte where dicts take five, and whoever
-reads one gets a copy of his own that he may change. Reading one takes microseconds.
+reads one gets a copy of his own that he may change. Reading one takes microseconds. Of what weighs
+more than HEAVY only the light parts are kept: whoever may write a few objects, of 1.5 MB each, must
+not fill the memory that is for all.
 """
 
 from __future__ import annotations
@@ -16,6 +18,10 @@ from pilotage.kubernetes.kind import Object, key_of
 Index = Callable[[Object], Iterable[str]]
 """What an object is found by: its owners, the names of its Secrets."""
 
+HEAVY, HEAVY_PART = 256 << 10, 16 << 10
+"""In bytes of JSON: an object that is not kept whole, and parts that are left out of it then."""
+LEFT_OUT = "(too large: left out)"
+"""What stands in the spec in the place of such a part. Elsewhere it is not there."""
 _log = logging.getLogger(__name__)
 _encode, _decode = msgspec.json.Encoder().encode, msgspec.json.Decoder(Object).decode
 
@@ -82,7 +88,11 @@ class Store:
         old = None if kept is None else _decode(kept.data)
         if old is not None:
             self._leave(key, old)
-        self._objects[key] = Kept(version, _encode(object))
+        data = _encode(object)
+        if len(data) > HEAVY:
+            object = _light(object)
+            data = _encode(object)
+        self._objects[key] = Kept(version, data)
         self._enter(key, object, self._indexes)
         return old, True
 
@@ -115,3 +125,16 @@ class Store:
         except Exception:
             _log.exception("index %s fails on %s", name, key_of(object))
             return ()
+
+
+def _light(object: Object) -> Object:
+    """What is left of a heavy one."""
+    kept: Object = {}
+    for name, part in object.items():
+        if isinstance(part, dict):
+            light = {key: one for key, one in part.items() if len(_encode(one)) <= HEAVY_PART}
+            left = dict.fromkeys(part.keys() - light.keys(), LEFT_OUT) if name == "spec" else {}
+            kept[name] = light | left
+        elif len(_encode(part)) <= HEAVY_PART:
+            kept[name] = part
+    return kept
