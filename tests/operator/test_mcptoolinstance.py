@@ -37,7 +37,8 @@ def rig(node_cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Iter
     node_cluster.kubectl("label", "namespace", name, RESTRICTED)
     with rigged(node_cluster, name, tmp_path_factory.mktemp("rig")) as made:
         metrics = ["--metrics-bind-address", f"127.0.0.1:{METRICS}"]
-        made.operate("--service-addresses", "ip", *metrics)
+        key = ("--key-secret", "operator-key", "--server-namespace", made.namespace)
+        made.operate("--service-addresses", "ip", *key, *metrics)
         yield made
     node_cluster.kubectl("delete", "namespace", name, "--wait=false")
 
@@ -298,3 +299,11 @@ def test_what_cannot_be_is_said_and_nothing_is_made(rig: Rig, name: str) -> None
     instance(rig, name, resources={"requests": {"cpu": "2"}, "limits": {"cpu": "1"}})
     said = rig.wait(KIND, name, "Refused")["message"]
     assert "must be less than or equal to cpu limit" in said
+
+
+def test_the_secret_with_the_operators_key_goes_to_no_pod(rig: Rig, name: str) -> None:
+    rig.secret("operator-key", key="x")
+    env = [{"name": "KEY", "secretKeyRef": {"name": "operator-key", "key": "key"}}]
+    instance(rig, name, env=env)
+    assert "the operator's own key" in rig.wait(KIND, name, "InvalidSpec")["message"]
+    assert owned(rig, name) == {}

@@ -179,13 +179,14 @@ def times(
 def check_inputs(spec: Mapping[str, Any]) -> None:
     """BadInput where no run of its schedule could begin: nobody is there to give more."""
     known, given = spec.get("inputs") or {}, spec["schedule"].get("inputs") or {}
-    for name, one in known.items() if isinstance(known, dict) else ():
-        needs = one.get("required") and one.get("default") is None
+    if not isinstance(known, dict):
+        return  # too large, which lint says
+    for name, one in known.items():
+        needs = isinstance(one, dict) and one.get("required") and one.get("default") is None
         if needs and given.get(name) is None:
             what = f"spec.schedule.inputs has no {name}, which the pipeline requires"
             raise BadInput(what, "give it, or a default in spec.inputs")
-    unknown = sorted(given.keys() - known.keys()) if isinstance(known, dict) else []
-    if unknown:
+    if unknown := sorted(given.keys() - known.keys()):
         names = ", ".join(known) or "it has none"
         raise BadInput(f"spec.schedule.inputs: there is no input {unknown[0]}", f"inputs: {names}")
 

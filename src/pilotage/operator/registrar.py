@@ -28,6 +28,8 @@ from pilotage.operator.tool_server import Away, Standing, ToolServer
 SWEEP_SECONDS = 30.0
 SECRET_SECONDS = 60.0
 """How often the Secrets of an object are read again: nobody needs the right to watch them."""
+LONG_AWAY = 2
+"""Comparisons in a row that found no server."""
 SECRETS_HINT = "the chart's operator.secretNamespaces: where it may"
 _OWNER = re.compile(r"(?P<holder>[^\s/]+/(?P<namespace>[^\s/]+)/[^\s/]+)/\d+")
 _log = logging.getLogger(__name__)
@@ -68,7 +70,7 @@ class Registrar:
         self._kept: dict[str, tuple[str, str]] = {}
         self._members: list[Member] = []
         self._doubtful: set[str] = set()
-        self._away = False
+        self._away = 0
         server.back = self.everything
 
     def join(self, member: Member) -> None:
@@ -78,7 +80,7 @@ class Registrar:
     def everything(self) -> None:
         """The server was away: who knows what it holds now."""
         self._kept.clear()
-        self._away = False
+        self._away = 0
         for member in self._members:
             member.controller.add_all()
 
@@ -200,10 +202,10 @@ class Registrar:
                 _log.warning("nothing is compared: %s", error)
 
     def _doubt(self) -> None:
-        """Once for each time that the server is away: nobody can say of anything that it can be
-        called. It is all looked at again when the server is back."""
-        if self.server.why and not self._away:
-            self._away = True
+        """Once for each time that the server is away, and not for a short one: nobody can say of
+        anything that it can be called. It is all looked at again when the server is back."""
+        self._away += 1
+        if self.server.why and self._away == LONG_AWAY:
             for member in self._members:
                 member.controller.add_all()
 
