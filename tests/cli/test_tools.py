@@ -128,7 +128,7 @@ async def test_a_tool_from_flags(house: House | None, echo: Echo, run: Run) -> N
         (("--url", "https://10.0.0.1/"), "10.0.0.1 may not be called: private"),
         (("--url", "https://a.example", "--secret", "Authorization"), "--secret is HEADER=NAME"),
         (("--url", "https://a.example", "--secret", "Host=A_B"), "the header 'Host' cannot be set"),
-        (("--builtin", "nothing"), "the house has no tool 'nothing'"),
+        (("--builtin", "nothing"), "there is no built-in tool 'nothing'"),
     ],
 )
 async def test_what_is_wrong_is_said(

@@ -106,6 +106,11 @@ def test_what_is_rejected_fails_and_an_answer_to_another_question_counts_for_not
     (question,) = waits(rig, "asks-1")
     other = {"id": "look.99", "user": "alice", "decision": "approve"}
     assert "patched" in say(rig, "asks-1", other, user="alice")
+    slip = "nothing ever waited under 'look.99'"
+    until(
+        lambda: slip in rig.wait("mcppipelinerun", "asks-1", "Waiting", "Succeeded")["message"],
+        "a word of it",
+    )
     entry = {"id": question["id"], "user": "bob", "decision": "reject", "reason": "no"}
     assert "patched" in say(rig, "asks-1", entry, user="bob")
     assert ended(rig, "asks-1")["outcome"] == "failed"

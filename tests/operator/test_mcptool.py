@@ -129,7 +129,10 @@ def test_a_tool_that_names_nothing_that_can_run_is_not_ready_and_says_so(rig: Ri
     assert (said["status"], "nothing that can run" in said["message"]) == ("False", True)
     rig.apply("MCPTool", "unknown", {"name": "no_such_tool"})
     said = rig.wait("mcptool", "unknown", "InvalidSpec")
-    assert "no tool 'no_such_tool'" in said["message"]
+    assert "no built-in tool 'no_such_tool' (there are " in said["message"]
+    rig.apply("MCPTool", "slip", {"builtin": "security_scaner"})
+    said = rig.wait("mcptool", "slip", "InvalidSpec")
+    assert "did you mean security_scanner?" in said["message"]
     rig.apply("MCPTool", "foreign", {"mcp": {"url": "http://api.bank.svc.cluster.local/mcp"}})
     assert "in the namespace bank" in rig.wait("mcptool", "foreign", "InvalidSpec")["message"]
     assert rig.house.registered(f"{rig.namespace}.foreign") is None

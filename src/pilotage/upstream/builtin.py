@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -23,12 +24,15 @@ class Alias(msgspec.Struct, forbid_unknown_fields=True, frozen=True, omit_defaul
 
 
 class Builtins:
-    """The binder of the kind builtin. `find` gives a tool of the house by name, None: none."""
+    """The binder of the kind builtin. `find` gives a tool of the house by name, None: none; `names`
+    are those that there are."""
 
     declared = True
 
-    def __init__(self, find: Callable[[str], Tool | None]) -> None:
-        self._find = find
+    def __init__(
+        self, find: Callable[[str], Tool | None], names: Callable[[], Sequence[str]]
+    ) -> None:
+        self._find, self._names = find, names
 
     def check(self, name: str, definition: Mapping[str, Any]) -> Mapping[str, Any]:
         given, _ = self._tool(name, definition)
@@ -60,7 +64,7 @@ class Builtins:
             raise BadInput(f"{name}: timeout is {given.timeout:g} s", "0.1 at least")
         tool = self._find(given.tool)
         if tool is None or tool.owner:
-            raise BadInput(
-                f"{name}: the house has no tool {given.tool[:100]!r}", "pilotage tools list"
-            )
+            near = difflib.get_close_matches(given.tool[:100], self._names(), 1)
+            hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(self._names())}"
+            raise BadInput(f"{name}: there is no built-in tool {given.tool[:100]!r}", hint)
         return given, tool

@@ -59,7 +59,8 @@ class Others:
         self._given = of_settings(settings.upstreams)
         self._mcp = Mcp(self.federation, egress, self._given)
         house = partial(_house_tool, registry, unoffered)
-        self.registrations.add(BUILTIN, Builtins(house))
+        names = partial(_house_names, registry, unoffered)
+        self.registrations.add(BUILTIN, Builtins(house, names))
         self.registrations.add("http", HttpTools(self.outgoing, self.secrets))
         self.registrations.add("mcp", self._mcp)
 
@@ -89,6 +90,11 @@ class Others:
         """In the event loop that used it."""
         await self.federation.stop()
         await self.outgoing.close()
+
+
+def _house_names(registry: Registry, unoffered: Mapping[str, Tool]) -> Sequence[str]:
+    own = {name for name, entry in registry.all.items() if not entry.tool.owner}
+    return sorted(own | unoffered.keys())
 
 
 def _house_tool(registry: Registry, unoffered: Mapping[str, Tool], name: str) -> Tool | None:
