@@ -43,7 +43,15 @@ def test_a_value_that_is_one_expression_keeps_its_type(text: object, value: obje
     assert fill(text, CONTEXTS) == value
 
 
-LARGE = {"inputs": {"b": "x" * 1_000_000, "list": ["x"] * 10_000, "keys": {"k" * 900_000: 1}}}
+LARGE = {
+    "inputs": {
+        "b": "x" * 1_000_000,
+        "list": ["x"] * 10_000,
+        "keys": {"k" * 900_000: 1},
+        "json": f"[{'1,' * 300_000}1]",
+        "hex": "0x" + "f" * 1_000,
+    }
+}
 
 
 @pytest.mark.parametrize(
@@ -54,14 +62,20 @@ LARGE = {"inputs": {"b": "x" * 1_000_000, "list": ["x"] * 10_000, "keys": {"k" *
         "contains(inputs.list, inputs.b)",
         " || ".join(["toJSON(inputs.list) && false"] * 400),
         " || ".join(["inputs.keys.none"] * 400),
+        " || ".join(["inputs.list[inputs.b] && false"] * 400),
+        " || ".join(["fromJSON(inputs.json) && false"] * 400),
         " || ".join(["false"] * 2_000),
     ],
-    ids=["contains", "equal", "list", "toJSON", "look up", "nodes"],
+    ids=["contains", "equal", "list", "toJSON", "look up", "item", "fromJSON", "nodes"],
 )
 def test_no_value_is_more_work_than_all_have(text: str) -> None:
     """Each of them, a hundred times, was minutes."""
     with pytest.raises(BadInput, match="more than 16 Mi characters"):
         fill({f"p{n}": f"${{{{ {text.replace('~', str(n))} }}}}" for n in range(100)}, LARGE)
+
+
+def test_a_number_that_is_too_large_is_infinite() -> None:
+    assert fill("${{ inputs.hex > 1 && inputs.hex == Infinity }}", LARGE) is True
 
 
 def test_large_values_are_read_a_few_times() -> None:

@@ -187,7 +187,7 @@ class _Evaluation:
         return self._compare(children)
 
     def _look_up(self, holder: Any, index: Any) -> Any:
-        self._work.look_up(holder)
+        self._work.look_up(holder, index)
         return _look_up(holder, index)
 
     def _call(self, children: list[Any]) -> Any:

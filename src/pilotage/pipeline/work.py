@@ -12,6 +12,8 @@ NODE = 64
 """What one operator, name or call costs beside what it reads."""
 PARSED = 32
 """What a character of an expression costs that is read for the first time."""
+PART, JSON = 32, 4
+"""What each part of a value costs that is read whole; a character of JSON that is taken apart."""
 
 
 class Work:
@@ -35,11 +37,14 @@ class Work:
         """Before a function reads its arguments."""
         if name == "contains" and isinstance(arguments[0], list):
             self.take(len(arguments[0]) * (NODE + _length(arguments[1])))
+        if name == "fromjson":
+            self.take((JSON - 1) * _length(arguments[0]))
         for one in arguments:
             self.read(one)
 
-    def look_up(self, holder: Any) -> None:
+    def look_up(self, holder: Any, index: Any) -> None:
         """Before a property is found: without regard to case, so every name is read."""
+        self.take(_length(index))
         if isinstance(holder, Mapping):
             self.take(sum(map(len, holder)) + len(holder))
 
@@ -52,7 +57,7 @@ class Work:
         waiting = [value]
         while waiting:
             one = waiting.pop()
-            self.take(_length(one) + 8)
+            self.take(_length(one) + PART)
             if isinstance(one, Mapping):
                 waiting += [*one, *one.values()]
             elif isinstance(one, list):
