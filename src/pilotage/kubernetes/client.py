@@ -16,7 +16,7 @@ from typing import Any, Literal
 
 import msgspec
 
-from pilotage.domain.errors import BadInput
+from pilotage.domain.errors import BadInput, TooLarge
 from pilotage.kubernetes.cluster import Cluster
 from pilotage.kubernetes.depth import decoder
 from pilotage.kubernetes.errors import Unreachable
@@ -109,13 +109,26 @@ class Client:
         labels: str = "",
         fields: str = "",
         limit: int = PAGE,
+        most: int | None = None,
     ) -> AsyncIterator[Page]:
-        """All pages of one list, which all show the same moment. No namespace: of all."""
+        """All pages of one list, which all show the same moment. No namespace: of all. None has
+        more than `most` bytes, but for a single object that has: where objects are large, fewer are
+        asked for at a time."""
         more = ""
         while True:
-            page = await self.page(
-                kind, namespace, labels=labels, fields=fields, limit=limit, more=more
-            )
+            try:
+                page = await self.page(
+                    kind,
+                    namespace,
+                    labels=labels,
+                    fields=fields,
+                    limit=limit,
+                    more=more,
+                    most=most if limit > 1 else None,
+                )
+            except TooLarge:
+                limit = max(1, limit // 4)
+                continue
             yield page
             if not (more := page.more):
                 return

@@ -11,11 +11,11 @@ import contextlib
 import logging
 import random
 import time
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-from pilotage.domain.errors import PilotageError, TooLarge
-from pilotage.kubernetes.client import PAGE, Client, Page
+from pilotage.domain.errors import PilotageError
+from pilotage.kubernetes.client import PAGE, Client
 from pilotage.kubernetes.errors import Forbidden, Gone, NotFound, TooManyRequests, Unauthorized
 from pilotage.kubernetes.kind import Kind, Object, key_of
 from pilotage.operator.runtime.backoff import Reconnect
@@ -123,7 +123,14 @@ class Informer:
         seen: set[str] = set()
         version = ""
         self.lists += 1
-        async for page in self._pages(scope):
+        async for page in self._client.pages(
+            self.kind,
+            scope.namespace,
+            labels=self._labels,
+            fields=self._fields,
+            limit=self._page,
+            most=PAGE_BYTES,
+        ):
             for object in page.items:
                 seen.add(key_of(object))
                 self._put(scope, object)
@@ -134,27 +141,6 @@ class Informer:
         scope.version, scope.synced = version, True
         if all(each.synced for each in self._scopes):
             self.synced.set()
-
-    async def _pages(self, scope: _Scope) -> AsyncIterator[Page]:
-        """Pages of so many objects, or of so many bytes: fewer at a time where they are large."""
-        limit, more = self._page, ""
-        while True:
-            try:
-                page = await self._client.page(
-                    self.kind,
-                    scope.namespace,
-                    labels=self._labels,
-                    fields=self._fields,
-                    limit=limit,
-                    more=more,
-                    most=PAGE_BYTES if limit > 1 else None,
-                )
-            except TooLarge:
-                limit = max(1, limit // 4)
-                continue
-            yield page
-            if not (more := page.more):
-                return
 
     async def _watch(self, scope: _Scope) -> None:
         events = self._client.watch(
