@@ -11,7 +11,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 class Faulty(ThreadingHTTPServer):
     """Stands where a tool server should be. `how`: fail (500), hang, slow (hang, but for the
-    question whether it is there), or garbage."""
+    question whether it is there), busy (429), or garbage."""
 
     daemon_threads = True
     how = "fail"
@@ -27,9 +27,9 @@ class Handler(BaseHTTPRequestHandler):
         healthy = server.how == "slow" and self.path == "/healthz"
         if server.how in ("hang", "slow") and not healthy:
             time.sleep(600)
-        body = b'{"error": "out of order"}' if server.how == "fail" else b"<html>"
+        body = b'{"error": "out of order"}' if server.how in ("fail", "busy") else b"<html>"
         body = b"{}" if healthy else body
-        self.send_response(500 if server.how == "fail" else 200)
+        self.send_response({"fail": 500, "busy": 429}.get(server.how, 200))
         self.send_header("Content-Type", "application/json")
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 from pathlib import Path
 from typing import Any, cast
@@ -17,8 +18,10 @@ from pilotage.kubernetes.credentials import Fixed
 from pilotage.kubernetes.transport import Transport
 from pilotage.operator import tool_server
 from pilotage.operator.mcptool import leave
+from pilotage.operator.registrar import Member, Registrar
 from pilotage.operator.status import StatusWriter, moment
 from pilotage.operator.tool_server import Away, Full, ToolServer
+from waiting import until
 
 
 def settings_of(home: Path, url: str) -> config.Settings:
@@ -42,6 +45,30 @@ async def test_one_answer_that_is_slow_is_nobody_elses_trouble(
             with pytest.raises(Away):
                 await server.ask("POST", "/api/v2/runs", {})
             assert server.why
+
+
+async def test_a_server_that_is_busy_is_not_away_and_one_that_is_away_is_seen_after_it(
+    tmp_path: Path,
+) -> None:
+    looked: list[str] = []
+
+    class Controller:
+        def add_all(self) -> None:
+            looked.append(server.how)
+
+    with faulty("busy") as server:
+        settings = settings_of(tmp_path, f"http://127.0.0.1:{server.server_port}")
+        async with Client(settings) as client:
+            registrar = Registrar(ToolServer(client), cast(Any, None), "test", "cluster.local")
+            registrar.join(Member(cast(Any, Controller()), "f"))
+            sweeping = asyncio.create_task(registrar.sweep((), 0.01))
+            await until(lambda: server.asked > 4)
+            server.how = "fail"
+            await until(lambda: looked)
+            asked = server.asked
+            await asyncio.sleep(0.1)
+            assert (looked, server.asked) == (["fail"], asked), "once, and nobody asks more"
+            sweeping.cancel()
 
 
 async def test_nothing_leaves_for_the_server_once_another_process_leads(tmp_path: Path) -> None:

@@ -36,11 +36,15 @@ _log = logging.getLogger(__name__)
 
 
 class NoSecret(PilotageError):
-    """A Secret, or its key, is not there or is not ours to read."""
+    """A Secret, or its key, is not there or is not ours to read. `reason` is one word for it."""
+
+    reason = "SecretMissing"
 
 
 class WrongSecret(NoSecret):
     """It is there, and the server does not keep it."""
+
+    reason = "SecretInvalid"
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +84,9 @@ class Registrar:
     def everything(self) -> None:
         """The server was away: who knows what it holds now."""
         self._kept.clear()
-        self._away = 0
+        self._look_again()
+
+    def _look_again(self) -> None:
         for member in self._members:
             member.controller.add_all()
 
@@ -195,6 +201,7 @@ class Registrar:
             try:
                 for owner in owners:
                     await self.compare(owner, await self.server.standings(owner))
+                self._away = 0
             except Away as away:
                 _log.info("nothing is compared: %s", away.what)
                 self._doubt()
@@ -204,10 +211,9 @@ class Registrar:
     def _doubt(self) -> None:
         """Once for each time that the server is away, and not for a short one: nobody can say of
         anything that it can be called. It is all looked at again when the server is back."""
-        self._away += 1
-        if self.server.why and self._away == LONG_AWAY:
-            for member in self._members:
-                member.controller.add_all()
+        self._away = self._away + 1 if self.server.why else 0
+        if self._away == LONG_AWAY:
+            self._look_again()
 
     async def compare(self, owner: str, found: Iterable[Standing]) -> None:
         """What the server holds for `owner` against what is declared."""
@@ -279,8 +285,8 @@ def refused(error: PilotageError) -> Condition:
     if isinstance(error, Away):
         return Condition("Registered", UNKNOWN, "ServerUnreachable", error.what)
     reason = _REASONS.get(error.status, "Refused")
-    reason = "SecretMissing" if isinstance(error, NoSecret) else reason
-    reason = "SecretInvalid" if isinstance(error, WrongSecret) else reason
+    if isinstance(error, NoSecret):
+        reason = error.reason
     hint = f" ({error.hint})" if error.hint else ""
     return Condition("Registered", FALSE, reason, error.what + hint)
 
