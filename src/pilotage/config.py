@@ -6,7 +6,6 @@ nested (`mcp: {pipeline: {timeout: 60}}`) or dotted. Nothing is ever read from t
 
 from __future__ import annotations
 
-import difflib
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -14,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from pilotage.domain.errors import BadInput
+from pilotage.domain.text import did_you_mean
 
 
 @dataclass(frozen=True, slots=True)
@@ -251,9 +251,8 @@ def read(
         del flat[key]
     unknown = sorted(set(flat) - set(_BY_KEY))
     if unknown:
-        close = difflib.get_close_matches(unknown[0], _BY_KEY, 1)
         where = file or home / "config.yaml"
-        hint = f"did you mean {close[0]}?" if close else f"known: {', '.join(_BY_KEY)}"
+        hint = did_you_mean(unknown[0], _BY_KEY) or f"known: {', '.join(_BY_KEY)}"
         raise BadInput(f"unknown setting {unknown[0]!r} in {where}", hint)
     values = _values(flat, env, flags or {})
     roles, rules = (file if file.exists() else None for file in policy_files(home))

@@ -7,7 +7,6 @@ Source: https://docs.github.com/actions/reference/workflows-and-actions/expressi
 
 from __future__ import annotations
 
-import difflib
 import functools
 import math
 from collections.abc import Mapping
@@ -15,6 +14,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from pilotage.domain.errors import BadInput
+from pilotage.domain.text import did_you_mean
 from pilotage.pipeline.functions import FUNCTIONS
 from pilotage.pipeline.values import equal, less, number, primitive, text, truthy
 from pilotage.pipeline.work import Work
@@ -139,8 +139,7 @@ def _check_function(node: Any) -> None:
 
 
 def _nearest(name: str, known: tuple[str, ...] | list[str]) -> str:
-    close = difflib.get_close_matches(name, known, 1)
-    return f"did you mean {close[0]}?" if close else "known: " + ", ".join(known)
+    return did_you_mean(name, known) or "known: " + ", ".join(known)
 
 
 def evaluate(expression: Expression, contexts: Mapping[str, Any], work: Work | None = None) -> Any:

@@ -6,12 +6,12 @@ refuses. A value that an expression hides is not judged.
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterable, Mapping, Set
 from dataclasses import dataclass
 
 from pilotage.domain.errors import BadInput
 from pilotage.domain.pipeline import Input, InputType, Level, Pipeline, Problem, Step
+from pilotage.domain.text import did_you_mean
 from pilotage.pipeline import plan, template
 from pilotage.pipeline.catalogue import Catalogue, Path
 from pilotage.pipeline.load import Document
@@ -251,8 +251,7 @@ def _hidden(path: Path, keyword: str, hidden: list[Path]) -> bool:
 
 def _nearest(name: str, known: Iterable[str]) -> str:
     among = list(known)
-    close = difflib.get_close_matches(name, among, 1) if len(among) <= AMONG else []
-    return f"did you mean {close[0]}?" if close else ""
+    return did_you_mean(name, among) if len(among) <= AMONG else ""
 
 
 def _sorted(problems: Iterable[Problem]) -> tuple[Problem, ...]:

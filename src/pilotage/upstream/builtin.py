@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -11,6 +10,7 @@ import msgspec
 
 from pilotage.domain.errors import BadInput, Conflict
 from pilotage.domain.registration import Registration
+from pilotage.domain.text import did_you_mean
 from pilotage.tool.tool import Tool
 from pilotage.upstream.binder import Slot
 
@@ -64,7 +64,7 @@ class Builtins:
             raise BadInput(f"{name}: timeout is {given.timeout:g} s", "0.1 at least")
         tool = self._find(given.tool)
         if tool is None or tool.owner:
-            near = difflib.get_close_matches(given.tool[:100], self._names(), 1)
-            hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(self._names())}"
-            raise BadInput(f"{name}: there is no built-in tool {given.tool[:100]!r}", hint)
+            asked, names = given.tool[:100], self._names()
+            hint = did_you_mean(asked, names) or f"there are {', '.join(names)}"
+            raise BadInput(f"{name}: there is no built-in tool {asked!r}", hint)
         return given, tool
