@@ -17,7 +17,7 @@ from pilotage.domain.errors import BadInput
 from pilotage.domain.text import did_you_mean
 from pilotage.pipeline.functions import FUNCTIONS
 from pilotage.pipeline.values import equal, less, number, primitive, text, truthy
-from pilotage.pipeline.work import Work
+from pilotage.pipeline.work import NODE, Work
 
 CONTEXTS = ("github", "env", "inputs", "steps")
 LENGTH, DEPTH = 21_000, 50
@@ -158,7 +158,7 @@ class _Evaluation:
         self._contexts, self._work = contexts, work
 
     def value(self, node: Any) -> Any:
-        self._work.node()
+        self._work.take(NODE)
         children = node.children
         match node.data:
             case "string":
@@ -193,7 +193,7 @@ class _Evaluation:
         name, arguments = children[0].lower(), [self.value(child) for child in children[1:]]
         self._work.call(name, arguments)
         made = FUNCTIONS[name].call(*arguments)
-        self._work.compare(made, None)
+        self._work.texts(made)
         return made
 
     def _logic(self, stops_at: bool, operands: list[Any]) -> Any:
@@ -209,7 +209,7 @@ class _Evaluation:
         left = self.value(children[0])
         for operator, operand in zip(children[1::2], children[2::2], strict=True):
             right = self.value(operand)
-            self._work.compare(left, right)
+            self._work.texts(left, right)
             match str(operator):
                 case "==":
                     left = equal(left, right)

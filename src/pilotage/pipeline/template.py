@@ -9,7 +9,7 @@ from typing import Any
 
 from pilotage.domain.errors import BadInput
 from pilotage.pipeline.expression import Expression, evaluate, parse
-from pilotage.pipeline.values import text
+from pilotage.pipeline.values import parts, text
 from pilotage.pipeline.work import PARSED, Work
 
 _HOLE = re.compile(r"\$\{\{((?>(?:[^'}]+|'[^']*'|\}(?!\}))*))\}\}")
@@ -88,13 +88,13 @@ class _Filling:
             result = self._evaluated(found[0])
             self._count(result)
             return "" if result is None else result
-        parts, at = [], 0
+        pieces, at = [], 0
         for one in found:
             said = text(self._evaluated(one))
             self._count(said)
-            parts += [value[at : one.start()], said]
+            pieces += [value[at : one.start()], said]
             at = one.end()
-        return "".join([*parts, value[at:]])
+        return "".join([*pieces, value[at:]])
 
     def _evaluated(self, hole: re.Match[str]) -> Any:
         try:
@@ -105,13 +105,7 @@ class _Filling:
 
     def _count(self, value: Any) -> None:
         """As JSON has it, about."""
-        waiting = [value]
-        while waiting:
-            one = waiting.pop()
+        for one in parts(value):
             self._left -= len(one) + 2 if isinstance(one, str) else 8
             if self._left < 0:
                 raise BadInput(f"the params grow to more than {FILLED} characters", "pass less on")
-            if isinstance(one, Mapping):
-                waiting += [*one, *one.values()]
-            elif isinstance(one, (list, tuple)):
-                waiting += one

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from decimal import Decimal
 from typing import Any
 
@@ -23,6 +23,18 @@ _EXACT = 1 << 53
 
 def primitive(value: Any) -> bool:
     return not isinstance(value, (list, Mapping))
+
+
+def parts(value: Any) -> Iterator[Any]:
+    """The value, and all that lies in it, names too. Whoever stops asking spares the rest."""
+    waiting = [value]
+    while waiting:
+        one = waiting.pop()
+        yield one
+        if isinstance(one, Mapping):
+            waiting += [*one, *one.values()]
+        elif isinstance(one, (list, tuple)):
+            waiting += one
 
 
 def truthy(value: Any) -> bool:

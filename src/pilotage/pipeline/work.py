@@ -6,6 +6,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from pilotage.pipeline.values import parts
+
 WORK = 16 << 20
 """In characters that are read or made: a tenth of a second or two."""
 NODE = 64
@@ -30,38 +32,25 @@ class Work:
                 "expressions before it"
             )
 
-    def node(self) -> None:
-        self.take(NODE)
-
     def call(self, name: str, arguments: list[Any]) -> None:
         """Before a function reads its arguments."""
         if name == "contains" and isinstance(arguments[0], list):
             self.take(len(arguments[0]) * (NODE + _length(arguments[1])))
         if name == "fromjson":
             self.take((JSON - 1) * _length(arguments[0]))
-        for one in arguments:
-            self.read(one)
+        for argument in arguments:
+            for one in parts(argument):
+                self.take(_length(one) + PART)
 
     def look_up(self, holder: Any, index: Any) -> None:
         """Before a property is found: without regard to case, so every name is read."""
-        self.take(_length(index))
+        self.texts(index)
         if isinstance(holder, Mapping):
             self.take(sum(map(len, holder)) + len(holder))
 
-    def compare(self, left: Any, right: Any) -> None:
-        """Texts are read; lists and objects are not."""
-        self.take(_length(left) + _length(right))
-
-    def read(self, value: Any) -> None:
-        """All that a value holds, about as JSON has it."""
-        waiting = [value]
-        while waiting:
-            one = waiting.pop()
-            self.take(_length(one) + PART)
-            if isinstance(one, Mapping):
-                waiting += [*one, *one.values()]
-            elif isinstance(one, list):
-                waiting += one
+    def texts(self, *values: Any) -> None:
+        """Those of the values that are texts, since nothing else of them is read or made."""
+        self.take(sum(map(_length, values)))
 
 
 def _length(value: Any) -> int:
