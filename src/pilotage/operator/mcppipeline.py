@@ -15,11 +15,12 @@ from pilotage.kubernetes.client import Client
 from pilotage.kubernetes.errors import AlreadyExists
 from pilotage.kubernetes.kind import Kind, Object
 from pilotage.operator.conditions import FALSE, READY, TRUE, Condition
+from pilotage.operator.definition import check_bounds
 from pilotage.operator.linting import Linter
 from pilotage.operator.mcppipelinerun import delete
 from pilotage.operator.resources import MANAGER
 from pilotage.operator.runtime.informer import Change
-from pilotage.operator.runtime.store import LEFT_OUT, Store
+from pilotage.operator.runtime.store import Store
 from pilotage.operator.status import StatusWriter, moment
 
 BY_PIPELINE = "pipeline"
@@ -72,12 +73,11 @@ class Pipelines:
         plan = object["spec"].get("schedule")
         if plan is None:
             return Condition(READY, TRUE, "Ready", "runs are started by hand"), None
-        if plan == LEFT_OUT:  # lint says so
-            return Condition(READY, FALSE, "InvalidSchedule", "the schedule is too large"), None
-        if plan.get("suspend"):
-            what = "spec.schedule.suspend is true"
-            return Condition(READY, TRUE, "ScheduleSuspended", what), None
         try:
+            check_bounds(object["spec"])
+            if plan.get("suspend"):
+                what = "spec.schedule.suspend is true"
+                return Condition(READY, TRUE, "ScheduleSuspended", what), None
             check_inputs(object["spec"])
             due, following = times(plan, _since(object, last), datetime.now(UTC))
         except BadInput as wrong:
@@ -179,8 +179,6 @@ def times(
 def check_inputs(spec: Mapping[str, Any]) -> None:
     """BadInput where no run of its schedule could begin: nobody is there to give more."""
     known, given = spec.get("inputs") or {}, spec["schedule"].get("inputs") or {}
-    if not isinstance(known, dict):
-        return  # too large, which lint says
     for name, one in known.items():
         needs = isinstance(one, dict) and one.get("required") and one.get("default") is None
         if needs and given.get(name) is None:

@@ -11,7 +11,6 @@ under this name and this UID is its run, whatever somebody may have written into
 from __future__ import annotations
 
 import logging
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
@@ -36,8 +35,6 @@ REFUSED_SECONDS, BUSY_SECONDS = 30.0, 60.0
 LETTING_GO_SECONDS = 600.0
 SUCCEEDED = "Succeeded"
 RUNS = "/api/v2/runs"
-_ULID = re.compile(r"[0-9A-HJKMNP-TV-Z]{26}")
-"""Of a call's approval, which an earlier attempt may have had."""
 _VERBS = {"approve": "approve", "reject": "reject", "retry": "resume"}
 UNTIED = (
     "spec.approvals is not heard here: without the cluster's admission policy nobody can tell who "
@@ -230,8 +227,8 @@ class PipelineRuns:
         said = _condition(view, waits)
         if self._parts.untied and _answered(object, waits):
             said = Condition(SUCCEEDED, UNKNOWN, "ApprovalsRefused", UNTIED + said.message)
-        elif waits and (lost := _unheard(object, view)):
-            said = replace(said, message=f"{said.message}; nothing ever waited under {lost}")
+        elif waits and (lost := pipeline_document.never_waited(view, _said(object))):
+            said = replace(said, message=f"{said.message}; nothing ever waited under {lost!r}")
         await self._parts.status.write(object, [said], more)
         if ended:
             self._forget(object)
@@ -332,22 +329,15 @@ def _approvals(object: Object) -> list[dict[str, Any]]:
     return found if isinstance(found, list) else []
 
 
+def _said(object: Object) -> list[str]:
+    """The ids that people have said something of."""
+    return [one["id"] for one in _approvals(object)]
+
+
 def _answered(object: Object, waits: list[dict[str, Any]]) -> bool:
     """Has anybody written a word about what waits?"""
-    said = {one["id"] for one in _approvals(object)}
+    said = _said(object)
     return any(one["id"] in said for one in waits)
-
-
-def _unheard(object: Object, view: Mapping[str, Any]) -> str:
-    """The first id of what people have said that was never one of this run: a slip of the pen."""
-    steps = {one["name"]: one for one in view["steps"]}
-    calls = {one.get("approval") for one in view["steps"]}
-    for id in (one["id"] for one in _approvals(object)):
-        name, _, number = id.rpartition(".")
-        past = number.isdecimal() and int(number) <= (steps.get(name, {}).get("attempt") or -1)
-        if not past and id not in calls and not _ULID.fullmatch(id):
-            return repr(id)
-    return ""
 
 
 def _problems(wrong: Unlinted) -> str:

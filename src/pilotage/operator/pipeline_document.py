@@ -5,6 +5,7 @@ Source of the shapes: deploy/crds/mcppipelines.yaml, docs/schemas/pipeline.schem
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
@@ -13,6 +14,9 @@ from pilotage.kubernetes.kind import Object
 from pilotage.operator.definition import check_bounds
 
 JOB = "k8s_job"
+_APPROVAL = re.compile(r"[0-9A-Z]{58}")
+"""The id of a call's approval, which an earlier attempt may have had (tool/approvals.py)."""
+_ATTEMPT = re.compile(r"[0-9]{1,9}")
 MESSAGE_LIMIT = 1_000
 STEPS = 100
 PROBLEMS = 10
@@ -102,3 +106,15 @@ def _waiting(view: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
                 "step": one["name"],
                 "message": cut(one.get("why") or one.get("error") or "", MESSAGE_LIMIT),
             }
+
+
+def never_waited(view: Mapping[str, Any], ids: Iterable[str]) -> str:
+    """The first id of these under which nothing can have waited: a slip of the pen; "": none."""
+    last = {one["name"]: one.get("attempt") or 0 for one in view["steps"]}
+    for id in ids:
+        name, _, number = id.rpartition(".")
+        attempt = int(number) if _ATTEMPT.fullmatch(number) else None
+        past = attempt is not None and attempt <= last.get(name, -1)
+        if not past and not _APPROVAL.fullmatch(id):
+            return id
+    return ""
