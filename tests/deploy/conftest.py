@@ -1,9 +1,9 @@
-"""What the tests of deployment work with: the chart, rendered by a real Helm."""
+"""What the tests of deployment work with: the chart, rendered by a real Helm, and our own image."""
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +12,12 @@ import yaml
 from cluster.error import PartMissing
 from cluster.helm import helm
 
-ROOT = Path(__file__).resolve().parents[2]
-sys.path.insert(0, str(ROOT / "checks"))
+from image_archive import Image, opened
 
+ROOT = Path(__file__).resolve().parents[2]
+sys.path[:0] = [str(ROOT / "checks"), str(ROOT / "deploy/image")]
+
+import build  # noqa: E402
 import manifests  # noqa: E402
 
 Object = dict[str, Any]
@@ -39,3 +42,14 @@ def render(helm_program: Path) -> Render:
         return [one for one in yaml.safe_load_all(text) if one]
 
     return objects
+
+
+@pytest.fixture(scope="session")
+def image() -> Iterator[Image]:
+    """The image that is built without Docker."""
+    try:
+        archive = build.image()
+    except PartMissing as missing:
+        pytest.skip(f"no image here: {missing.what}: {missing.hint}")
+    with opened(archive) as found:
+        yield found

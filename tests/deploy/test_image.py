@@ -6,14 +6,11 @@ import json
 import re
 import stat
 import sys
-import tarfile
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import manifests
-import pytest
-from cluster.error import PartMissing
+
+from image_archive import Image
 
 sys.path.insert(0, str(manifests.ROOT / "deploy/image"))
 
@@ -22,37 +19,9 @@ import build
 PLACE = f"usr/local/lib/python{build.PYTHON}/dist-packages"
 
 
-@pytest.fixture(scope="module")
-def archive() -> Path:
-    try:
-        return build.image()
-    except PartMissing as missing:
-        pytest.skip(f"no image here: {missing.what}: {missing.hint}")
-
-
-@pytest.fixture(scope="module")
-def config(archive: Path) -> Any:
-    with tarfile.open(archive) as outer:
-        manifest = json.load(_member(outer, "manifest.json"))[0]
-        assert manifest["RepoTags"] == [build.NAME]
-        return json.load(_member(outer, manifest["Config"]))["config"]
-
-
-@pytest.fixture(scope="module")
-def layer(archive: Path) -> Iterator[dict[str, tarfile.TarInfo]]:
-    with tarfile.open(archive) as outer:
-        manifest = json.load(_member(outer, "manifest.json"))[0]
-        with tarfile.open(fileobj=_member(outer, manifest["Layers"][0])) as inner:
-            yield {one.name: one for one in inner.getmembers()}
-
-
-def _member(archive: tarfile.TarFile, name: str) -> Any:
-    found = archive.extractfile(name)
-    assert found is not None
-    return found
-
-
-def test_it_starts_as_the_dockerfile_says(config: dict[str, Any]) -> None:
+def test_it_starts_as_the_dockerfile_says(image: Image) -> None:
+    config = image.config
+    assert image.name == build.NAME
     dockerfile = (manifests.ROOT / "deploy/image/Dockerfile").read_text()
     last = dockerfile.split("\nFROM ")[-1]
     assert f"ENTRYPOINT {json.dumps(config['Entrypoint'])}" in last
@@ -84,7 +53,8 @@ def _version() -> str:
     return found[1]
 
 
-def test_nothing_in_it_gains_rights_or_installs_more(layer: dict[str, tarfile.TarInfo]) -> None:
+def test_nothing_in_it_gains_rights_or_installs_more(image: Image) -> None:
+    layer = image.members
     assert f"{PLACE}/pilotage/cli/main.py" in layer
     for name, one in layer.items():
         assert not (one.isreg() and one.mode & (stat.S_ISUID | stat.S_ISGID)), name
@@ -94,15 +64,11 @@ def test_nothing_in_it_gains_rights_or_installs_more(layer: dict[str, tarfile.Ta
     assert not [name for name in layer if name.startswith(f"{PLACE}/pip/")]
 
 
-def test_its_bytecode_holds_though_nobody_can_write_there(
-    archive: Path, layer: dict[str, tarfile.TarInfo]
-) -> None:
+def test_its_bytecode_holds_though_nobody_can_write_there(image: Image) -> None:
     """The flags of a .pyc (PEP 552): 1 is by hash, never checked."""
     name = f"{PLACE}/pilotage/cli/__pycache__/main.cpython-311.pyc"
-    with tarfile.open(archive) as outer:
-        manifest = json.load(_member(outer, "manifest.json"))[0]
-        with tarfile.open(fileobj=_member(outer, manifest["Layers"][0])) as inner:
-            assert _member(inner, name).read(8)[4:] == (1).to_bytes(4, "little")
+    assert image.read(name)[4:8] == (1).to_bytes(4, "little")
+    layer = image.members
     ours = [one for one in layer if one.startswith(f"{PLACE}/pilotage/") and one.endswith(".py")]
     compiled = {one for one in layer if one.endswith(".cpython-311.pyc")}
     for source in ours:

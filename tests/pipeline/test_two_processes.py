@@ -176,6 +176,22 @@ async def test_a_cancellation_reaches_an_owner_in_another_process(tmp_path: Path
         app.close()
 
 
+async def test_what_one_has_said_the_other_shows_at_once_though_it_has_not_acted_yet(
+    tmp_path: Path,
+) -> None:
+    owner, other = make_app(tmp_path), make_app(tmp_path)
+    step = "name: a, tool: work, params: {file: f, seconds: 30}"
+    run = await owner.runs.start(made(owner, step), Given(), BY)
+    await until(lambda: bool(lines(tmp_path / "f", "begin")))
+    said = await other.runs.cancel(run, BY)
+    shown = owner.runs.show(run)[1]
+    assert shown.seq >= said.seq
+    assert shown.stopping is Outcome.CANCELLED
+    for app in (owner, other):
+        await app.runs.close()
+        app.close()
+
+
 async def test_a_server_that_starts_takes_up_what_nobody_drives(tmp_path: Path) -> None:
     dead, alive = make_app(tmp_path), make_app(tmp_path)
     held = "name: a, tool: work, params: {file: f, end: end}"

@@ -340,10 +340,11 @@ class Runs:
         return journal.begun(self._database, run, upto)
 
     def show(self, run: str) -> tuple[Plan, Run]:
-        """A run and what it follows."""
+        """A run and what it follows, as the journal has it: what drives it may still lag behind."""
         live = self._live.get(run)
         if live is not None:
-            return live[0].plan, live[0].run
+            plan, stands = live[0].plan, live[0].run
+            return plan, fold.fold(plan, stands, journal.read(self._database, run, stands.seq))
         self._row(run)
         return journal.load(self._database, run)
 
