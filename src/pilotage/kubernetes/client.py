@@ -114,7 +114,7 @@ class Client:
         """All pages of one list, which all show the same moment. No namespace: of all. None has
         more than `most` bytes, but for a single object that has: where objects are large, fewer are
         asked for at a time."""
-        more = ""
+        more, size = "", limit
         while True:
             try:
                 page = await self.page(
@@ -122,14 +122,15 @@ class Client:
                     namespace,
                     labels=labels,
                     fields=fields,
-                    limit=limit,
+                    limit=size,
                     more=more,
-                    most=most if limit > 1 else None,
+                    most=most if size > 1 else None,
                 )
             except TooLarge:
-                limit = max(1, limit // 4)
+                size = max(1, size // 4)
                 continue
             yield page
+            size = min(limit, size * 2)  # a few large ones make the rest no slower
             if not (more := page.more):
                 return
 

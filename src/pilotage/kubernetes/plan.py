@@ -30,7 +30,11 @@ SKEW_SECONDS = 60.0
 """The API server's clock may be so much behind."""
 MOST = 200
 """Objects in one deployment."""
-TTL = "ttlSecondsAfterFinished"
+_DELETING = {
+    JOB.resource: "ttlSecondsAfterFinished",
+    "statefulsets.apps": "persistentVolumeClaimRetentionPolicy",
+}
+_NOT_OF_A_NOTE = ("ownerReferences", "finalizers")
 NOTE_LIMIT = 200_000
 """Characters; the API takes 262,144 in all annotations of an object."""
 
@@ -164,6 +168,10 @@ async def _asked(place: Place, kind: Kind, wanted: Object, work: Work, *, take_o
         before = restorable(live, wanted)
         return Item(kind, wanted, before, after, revision=was, mark=mark)
     before = _read(note, wanted, f"{kind.kind} {meta['name']}")
+    for word in _NOT_OF_A_NOTE:  # a note may be forged, and the cluster deletes by these
+        before["metadata"].pop(word, None)
+        if word in live["metadata"]:
+            before["metadata"][word] = live["metadata"][word]
     return Item(kind, wanted, before, after, begun=True, revision=was, mark=mark)
 
 
@@ -171,18 +179,24 @@ def _check_moves(item: Item) -> None:
     """BadInput: its pods would stay as they are, however long somebody waits for them."""
     spec = item.after.get("spec") or {}
     old = (item.before or {}).get("spec") or {}
-    if (
-        item.kind.resource == JOB.resource
-        and item.before is not None
-        and old.get(TTL) != spec.get(TTL)
-    ):
-        what = f"{item.label} is there with another {TTL}, by which the cluster deletes it"
-        raise BadInput(what, "another name for the new Job")
+    word = deleting(item.kind, spec)
+    if word and item.before is not None and old.get(word) != spec[word]:
+        what = f"{item.label} is there without this {word}, by which the cluster deletes"
+        raise BadInput(what, "leave it out, or another name for the new one")
     if item.kind.kind != "Deployment" or not spec.get("paused"):
         return
     if old.get("template") != spec["template"]:
         what = f"{item.label} is paused (spec.paused): no pod of it would change"
         raise BadInput(what, f"kubectl rollout resume deployment/{item.name} -n {item.namespace}")
+
+
+def deleting(kind: Kind, spec: Any) -> str:
+    """The field of a spec by which the cluster would delete the object, or its volumes, later: who
+    may write what is there may not do that. "": none."""
+    word = _DELETING.get(kind.resource, "")
+    given = spec.get(word) if isinstance(spec, dict) else None
+    keeps = given is None or (isinstance(given, dict) and "Delete" not in given.values())
+    return "" if keeps else word
 
 
 def _read(noted: str, wanted: Object, label: str) -> Object:

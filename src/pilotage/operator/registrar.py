@@ -31,6 +31,7 @@ SECRET_SECONDS = 60.0
 LONG_AWAY = 2
 """Comparisons in a row that found no server."""
 SECRETS_HINT = "the chart's operator.secretNamespaces: where it may"
+_HOLDER = "holder"
 _OWNER = re.compile(r"(?P<holder>[^\s/]+/(?P<namespace>[^\s/]+)/[^\s/]+)/\d+")
 _log = logging.getLogger(__name__)
 
@@ -58,7 +59,8 @@ class Member:
 class Registrar:
     """One for all kinds. `cluster` names the cluster at the server: what begins with it is ours.
     `refresh` is how often, in seconds, the Secrets of an object are read again. `key` is the
-    operator's own: in one namespace with it, an MCPTool could name its Secret."""
+    operator's own and `at` the namespace and name of its Secret: in one namespace with it, an
+    MCPTool could name that, also when it holds a newer key than ours."""
 
     def __init__(
         self,
@@ -68,9 +70,10 @@ class Registrar:
         domain: str,
         refresh: float = SECRET_SECONDS,
         key: str = "",
+        at: tuple[str, str] = ("", ""),
     ) -> None:
         self.server, self.cluster, self.refresh = server, cluster, refresh
-        self._client, self._domain, self._key = client, domain, key
+        self._client, self._domain, self._key, self._at = client, domain, key, at
         self._kept: dict[str, tuple[str, str]] = {}
         self._members: list[Member] = []
         self._doubtful: set[str] = set()
@@ -79,6 +82,7 @@ class Registrar:
 
     def join(self, member: Member) -> None:
         """Its objects are compared from now on."""
+        member.controller.primary.store.index(_HOLDER, lambda object: [self.holder(object)])
         self._members.append(member)
 
     def everything(self) -> None:
@@ -115,7 +119,7 @@ class Registrar:
         try:
             standing = await self.server.put(wanted, owner)
         except Conflict as taken:
-            raise Conflict(self._named(taken.what), taken.hint) from None
+            raise Conflict(self._named(taken.what, namespace), taken.hint) from None
         await self._forget(self._secrets(object) - {secret.name for secret in wanted.secrets})
         if suspended and standing.state != "disabled":
             return await self.server.enable(wanted.name, owner, on=False)
@@ -123,15 +127,17 @@ class Registrar:
             return await self.server.enable(wanted.name, owner, on=True)
         return standing
 
-    def _named(self, text: str) -> str:
-        """With the object in the place of the owner's text, where it is one of ours."""
+    def _named(self, text: str, namespace: str) -> str:
+        """With the object in the place of the owner's text, where it is one of ours. Of another
+        namespace than the asker's, that alone is said."""
         for found in _OWNER.finditer(text):
             for member in self._members:
-                store = member.controller.primary.store
-                for key in store:
-                    one = store.get(key) if key.startswith(found["namespace"] + "/") else None
-                    if one is not None and self.holder(one) == found["holder"]:
-                        return text.replace(found[0], f"{one['kind']} {key}")
+                controller = member.controller
+                for key in controller.primary.store.by(_HOLDER, found["holder"]):
+                    there = f"{controller.primary.kind.kind} {key}"
+                    if found["namespace"] != namespace:
+                        there = f"an object of the namespace {found['namespace']}"
+                    return text.replace(found[0], there)
         return text
 
     async def unregister(self, object: Object, name: str) -> None:
@@ -165,6 +171,8 @@ class Registrar:
     async def _keep(self, namespace: str, ref: SecretRef) -> None:
         """The value of a Secret is at the server. It is read each time, and sent where it has
         changed."""
+        if (namespace, ref.secret) == self._at:
+            raise NoSecret(self._own(ref), "another Secret")
         try:
             secret = await self._client.get(SECRET, ref.secret, namespace)
         except NotFound:
@@ -183,8 +191,7 @@ class Registrar:
         except (binascii.Error, UnicodeDecodeError):
             raise NoSecret(f"the key {ref.key} of the Secret {ref.secret} is no text") from None
         if self._key and self._key in value:
-            what = f"the Secret {ref.secret} holds the operator's own key, which goes to no tool"
-            raise NoSecret(what, "another Secret")
+            raise NoSecret(self._own(ref), "another Secret")
         try:
             await self.server.keep(ref, value.strip("\r\n"))
         except BadInput as wrong:
@@ -192,6 +199,9 @@ class Registrar:
             said = wrong.what.replace(ref.name, "its value")
             raise WrongSecret(what + said, wrong.hint) from None
         self._kept[ref.name] = version
+
+    def _own(self, ref: SecretRef) -> str:
+        return f"the Secret {ref.secret} holds the operator's own key, which goes to no tool"
 
     async def sweep(self, namespaces: Iterable[str], seconds: float = SWEEP_SECONDS) -> None:
         """Compare, for as long as we lead. `namespaces`: none means all."""

@@ -55,7 +55,7 @@ def _grown(parts: Iterable[str], between: int = 0) -> list[str]:
     return kept
 
 
-_FIELD = re.compile(r"\{\{|\}\}|\{(\d+)[^}]*\}|[{}]", re.ASCII)
+_FIELD = re.compile(r"\{\{|\}\}|\{(\d+)(?:[^}\d][^}]*)?\}|[{}]", re.ASCII)
 
 
 def format_(pattern: Any, *values: Any) -> str:

@@ -82,13 +82,17 @@ class Runs:
     async def _start(self, pipeline: Pipeline, given: Given, by: Principal) -> str:
         lint.refuse_unknown_tools(pipeline, self.tools)
         frozen = plan(pipeline, self._terms.retry_count)
+        # the expressions of its env may take a while: beside the loop
+        ready = await asyncio.to_thread(
+            prepared, frozen.pipeline, given.inputs, given.github, given.environment
+        )
         now = time.time_ns() // 1000
         body = {
             "pipeline": frozen.pipeline,
             "by": {"name": by.name, "roles": sorted(by.roles), "tools": by.tools},
             "folder": self._terms.folder,
             "timeout": min(given.timeout or self._terms.timeout, self._terms.timeout),
-            **prepared(frozen.pipeline, given.inputs, given.github, given.environment),
+            **ready,
         }
         first = journal.row(Event(0, now, Kind.CREATED, None, body))
         name, state = pipeline.name, RunState.QUEUED.value

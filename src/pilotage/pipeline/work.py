@@ -14,8 +14,9 @@ NODE = 64
 """What one operator, name or call costs beside what it reads."""
 PARSED = 32
 """What a character of an expression costs that is read for the first time."""
-PART, JSON = 32, 4
-"""What each part of a value costs that is read whole; a character of JSON that is taken apart."""
+PART, NUMBER, JSON = 32, 128, 4
+"""What each part of a value costs that is read whole; one that is no text and may become one; a
+character of JSON that is taken apart."""
 
 
 class Work:
@@ -40,7 +41,7 @@ class Work:
             self.take((JSON - 1) * _length(arguments[0]))
         for argument in arguments:
             for one in parts(argument):
-                self.take(_length(one) + PART)
+                self.take(len(one) + PART if isinstance(one, str) else NUMBER)
 
     def look_up(self, holder: Any, index: Any) -> None:
         """Before a property is found: without regard to case, so every name is read."""

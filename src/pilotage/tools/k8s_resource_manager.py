@@ -14,9 +14,9 @@ from pilotage.domain.call import Effect
 from pilotage.domain.errors import BadInput, Denied
 from pilotage.kubernetes.client import Page
 from pilotage.kubernetes.clusters import Clusters, Place
-from pilotage.kubernetes.kind import JOB, Kind, Object
+from pilotage.kubernetes.kind import Kind, Object
 from pilotage.kubernetes.manifests import check_head
-from pilotage.kubernetes.plan import TTL
+from pilotage.kubernetes.plan import deleting
 from pilotage.tool.tool import Actions, Call, tool
 
 MANAGER = "pilotage"
@@ -155,9 +155,9 @@ async def _create(wish: _Wish, change: Object) -> Done:
 
 
 async def _update(wish: _Wish, change: Object) -> Done:
-    if wish.kind.resource == JOB.resource and TTL in (change.get("spec") or {}):
-        what = f"spec.{TTL} of a Job that is there is not for update: the cluster deletes it by it"
-        raise BadInput(what, "leave it out, or action delete")
+    if word := deleting(wish.kind, change.get("spec")):
+        what = f"spec.{word} of a {wish.kind.kind} that is there is not for update"
+        raise BadInput(f"{what}: the cluster deletes by it", "leave it out, or action delete")
     made = await wish.place.client.patch(
         wish.kind, wish.name, change, wish.namespace, dry_run=wish.dry_run
     )
@@ -188,6 +188,10 @@ def _change(wish: _Wish, spec: Any, manifest: Mapping[str, Any] | None) -> Objec
         given["spec"] = spec
     meta = dict(given.get("metadata") or {})
     check_head(meta, wish.label)
+    for part in ("annotations", "labels"):
+        if part in meta and meta[part] is None:
+            what = f"{wish.label}: metadata.{part} is null, which takes those of others away"
+            raise BadInput(what, "name each, with null, that is to go")
     said = {
         "apiVersion": (given.get("apiVersion"), wish.kind.api_version),
         "kind": (given.get("kind"), wish.kind.kind),
