@@ -66,6 +66,21 @@ async def test_a_long_list_comes_in_pages_of_one_moment(client: Client, namespac
     assert names == {f"c{number:04}" for number in range(MANY)}
 
 
+async def test_a_few_large_objects_make_the_pages_after_them_no_smaller(
+    client: Client, namespace: str
+) -> None:
+    for name in ("a0", "a1", "a2"):
+        large = {**config_map(namespace, name), "data": {"x": "x" * 900_000}}
+        await client.create(CONFIG_MAP, large)
+    await fill(client, namespace, [f"c{number:04}" for number in range(100)])
+    fields = "metadata.name!=kube-root-ca.crt"
+    pages = client.pages(CONFIG_MAP, namespace, fields=fields, limit=64, most=1 << 20)
+    sizes = [len(page.items) async for page in pages]
+    assert sum(sizes) == 103
+    assert sizes[0] == 1
+    assert max(sizes) >= 32
+
+
 async def test_objects_of_lists_say_what_they_are(client: Client, namespace: str) -> None:
     await client.create(CONFIG_MAP, config_map(namespace, "a"))
     page = await client.list(CONFIG_MAP, namespace, fields="metadata.name=a")

@@ -175,11 +175,23 @@ def test_the_key_of_the_operator_goes_to_no_tool(rig: Rig) -> None:
         assert rig.house.registered(f"{rig.namespace}.steal") is None
 
 
+def test_the_secret_of_the_operators_key_goes_to_no_tool_whatever_is_in_it(rig: Rig) -> None:
+    """It may hold the next key already, which the operator does not know before it starts anew."""
+    rig.operators.pop().stop()
+    rig.operate("--key-secret", "operator-key", "--server-namespace", rig.namespace)
+    rig.secret("operator-key", key="the next one of them all")
+    ref = {"name": "Authorization", "secretKeyRef": {"name": "operator-key", "key": "key"}}
+    with prices() as server:
+        rig.apply("MCPTool", "early", endpoint(server, headers=[ref]))
+        assert "own key" in rig.wait("mcptool", "early", "SecretMissing")["message"]
+
+
 def test_two_objects_cannot_have_one_name_and_the_second_waits_for_it(rig: Rig) -> None:
     rig.apply("MCPTool", "first", {"name": "scan", "builtin": "security_scanner"})
     rig.wait("mcptool", "first", "Ready")
     rig.apply("MCPTool", "second", {"name": "scan", "builtin": "code_quality_checker"})
-    assert "is owned by" in rig.wait("mcptool", "second", "NameTaken")["message"]
+    said = rig.wait("mcptool", "second", "NameTaken")["message"]
+    assert f"is owned by MCPTool {rig.namespace}/first" in said
     view = rig.house.registered("scan")
     assert view is not None
     assert view["definition"]["tool"] == "security_scanner"

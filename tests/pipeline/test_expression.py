@@ -83,6 +83,30 @@ def test_large_values_are_read_a_few_times() -> None:
     assert fill([text] * 2, LARGE) == [True, True]
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "${{ env.LONG == 1 }}",
+        "${{ env.FRACTION == 1 }}",
+        "${{ env.POWER == 1 }}",
+        "${{ format(env.FIELD, 1) == 1 }}",
+        "${{ format(env.FIELDS, 1) == 1 }}",
+    ],
+)
+def test_a_text_that_is_almost_a_number_or_a_field_is_read_once(text: str) -> None:
+    """Reading it anew from each of its characters, and holding the interpreter, took hours."""
+    many = "1" * 1_000_000
+    long = {
+        "LONG": many + "x",
+        "FRACTION": f"1.{many}x",
+        "POWER": f"1e{many}x",
+        "FIELD": "{" + many,
+        "FIELDS": "{1" * 300_000,
+    }
+    with contextlib.suppress(BadInput):
+        assert fill(text, {**CONTEXTS, "env": long}) is False
+
+
 def test_what_an_expression_brings_in_is_not_read_again() -> None:
     title = CONTEXTS["github"]["event"]["title"]  # type: ignore[index]
     assert fill("${{ github.event.title }}", CONTEXTS) == title

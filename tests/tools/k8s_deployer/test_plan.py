@@ -317,7 +317,52 @@ async def test_a_job_that_is_there_is_not_deleted_by_its_time(desk: Desk) -> Non
     desk.kubectl("apply", "--server-side", "--field-manager=pilotage", "-f", desk.write(job))
     job["spec"]["ttlSecondsAfterFinished"] = 0  # type: ignore[index]
     said = await refused(desk, DEPLOY, manifest_path=desk.write(job))
-    assert "by which the cluster deletes it" in said
+    assert "by which the cluster deletes" in said
+
+
+@pytest.mark.parametrize(("policy", "passes"), [("Retain", True), ("Delete", False)])
+async def test_the_volumes_of_what_is_there_are_not_deleted_by_a_write(
+    desk: Desk, policy: str, passes: bool
+) -> None:
+    labels = {"app": "db"}
+    database: dict[str, Any] = {
+        "apiVersion": "apps/v1",
+        "kind": "StatefulSet",
+        "metadata": {"name": "db"},
+        "spec": {
+            "replicas": 0,
+            "selector": {"matchLabels": labels},
+            "serviceName": "db",
+            "template": {
+                "metadata": {"labels": labels},
+                "spec": {"containers": [{"name": "a", "image": "localhost/web:1"}]},
+            },
+        },
+    }
+    desk.kubectl("apply", "--server-side", "--field-manager=pilotage", "-f", desk.write(database))
+    database["spec"]["persistentVolumeClaimRetentionPolicy"] = {"whenScaled": policy}
+    given = {"manifest_path": desk.write(database), "timeout_seconds": 30}
+    if passes:
+        assert (await desk.call(DEPLOY, **given)).succeeded
+    else:
+        assert "by which the cluster deletes" in await refused(desk, DEPLOY, **given)
+
+
+async def test_a_forged_way_back_brings_no_owner_by_whom_the_cluster_would_delete(
+    desk: Desk,
+) -> None:
+    forged = settings(a="forged")
+    owner = {"apiVersion": "v1", "kind": "ConfigMap", "name": "gone", "uid": "0"}
+    forged["metadata"] |= {"namespace": desk.namespace, "ownerReferences": [owner]}
+    desk.kubectl("create", "configmap", "settings", "--from-literal=a=theirs")
+    desk.kubectl("annotate", "configmap", "settings", f"pilotage/before={json.dumps(forged)}")
+    path = desk.write(settings(a="1"), web())
+    given = {"manifest_path": path, "image_tag": "2", "timeout_seconds": 1, "take_over": True}
+    done = await desk.call(DEPLOY, **given)
+    assert not done.succeeded
+    there = desk.there("configmap", "settings")
+    assert there["data"] == {"a": "forged"}, "who may write the note may write the object"
+    assert "ownerReferences" not in there["metadata"]
 
 
 async def test_a_manifest_cannot_speak_for_us(desk: Desk) -> None:

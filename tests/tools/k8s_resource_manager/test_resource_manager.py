@@ -185,7 +185,19 @@ async def test_what_has_no_namespace_is_named_without_one(
         ({"manifest": {"metadata": {"labels": ["a"]}}}, "metadata.labels is no mapping"),
         (
             {"resource_type": "job", "action": "update", "spec": {"ttlSecondsAfterFinished": 0}},
-            "the cluster deletes it by it",
+            "the cluster deletes by it",
+        ),
+        (
+            {
+                "resource_type": "statefulset",
+                "action": "update",
+                "spec": {"persistentVolumeClaimRetentionPolicy": {"whenScaled": "Delete"}},
+            },
+            "spec.persistentVolumeClaimRetentionPolicy of a StatefulSet that is there",
+        ),
+        (
+            {"action": "update", "manifest": {"metadata": {"annotations": None}}},
+            "metadata.annotations is null, which takes those of others away",
         ),
         ({"manifest": {"metadata": {"name": "other"}, "data": {}}}, "metadata.name 'other'"),
         ({"manifest": {"metadata": {"namespace": "default"}}}, "metadata.namespace 'default'"),
