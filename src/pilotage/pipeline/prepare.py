@@ -52,21 +52,16 @@ class Terms:
     retry_count: int = 0
 
 
-def prepared(
-    pipeline: Pipeline,
-    inputs: Mapping[str, Any],
-    github: Mapping[str, Any],
-    environment: Mapping[str, str],
-) -> dict[str, Any]:
+def prepared(pipeline: Pipeline, given: Given) -> dict[str, Any]:
     """`inputs` checked and completed, `github` without what is not known, and `env`: the
     pipeline's own, and of the job's environment only the names that the pipeline reads."""
-    settled = _inputs(pipeline, inputs)
-    known = {key: value for key, value in github.items() if value is not None}
+    settled = _inputs(pipeline, given.inputs)
+    known = {key: value for key, value in given.github.items() if value is not None}
     first = {"github": known, "inputs": settled}
     work = Work()
     own = {name: text(template.fill(value, first, work)) for name, value in pipeline.env.items()}
     read = variables_read(pipeline)
-    job = {name: value for name, value in environment.items() if name.lower() in read}
+    job = {name: value for name, value in given.environment.items() if name.lower() in read}
     return {"inputs": settled, "github": known, "env": {**job, **own}}
 
 

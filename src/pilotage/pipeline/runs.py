@@ -82,10 +82,7 @@ class Runs:
     async def _start(self, pipeline: Pipeline, given: Given, by: Principal) -> str:
         lint.refuse_unknown_tools(pipeline, self.tools)
         frozen = plan(pipeline, self._terms.retry_count)
-        # the expressions of its env may take a while: beside the loop
-        ready = await asyncio.to_thread(
-            prepared, frozen.pipeline, given.inputs, given.github, given.environment
-        )
+        ready = await asyncio.to_thread(prepared, frozen.pipeline, given)  # may take a while
         now = time.time_ns() // 1000
         body = {
             "pipeline": frozen.pipeline,
