@@ -176,7 +176,8 @@ async def _asked(place: Place, kind: Kind, wanted: Object, work: Work, *, take_o
 
 
 def _check_moves(item: Item) -> None:
-    """BadInput: its pods would stay as they are, however long somebody waits for them."""
+    """BadInput: the cluster would delete by what it says; or its pods would stay as they are,
+    however long somebody waits for them."""
     spec = item.after.get("spec") or {}
     old = (item.before or {}).get("spec") or {}
     word = deleting(item.kind, spec)
