@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
@@ -19,6 +20,7 @@ from pilotage.kubernetes.transport import Transport
 from pilotage.operator import tool_server
 from pilotage.operator.mcptool import leave
 from pilotage.operator.registrar import Member, Registrar
+from pilotage.operator.runtime.store import Store
 from pilotage.operator.status import StatusWriter, moment
 from pilotage.operator.tool_server import Away, Full, ToolServer
 from waiting import until
@@ -53,6 +55,8 @@ async def test_a_server_that_is_busy_is_not_away_and_one_that_is_away_is_seen_af
     looked: list[str] = []
 
     class Controller:
+        primary = SimpleNamespace(store=Store())
+
         def add_all(self) -> None:
             looked.append(server.how)
 
