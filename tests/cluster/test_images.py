@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import io
-import json
 import os
 import tarfile
 from pathlib import Path
 
 import pytest
 from cluster.images import pack
+
+from image_archive import opened
 
 
 @pytest.fixture
@@ -27,18 +27,9 @@ def tree(tmp_path: Path) -> Path:
 def packed(archive: Path, tree: Path) -> tuple[dict[str, object], list[tarfile.TarInfo]]:
     """The image's configuration, and the members of its layer."""
     pack(archive, "localhost/tool:1", tree, command=["/bin/tool"], environment={"B": "2"})
-    with tarfile.open(archive) as whole:
-
-        def read(name: str) -> bytes:
-            file = whole.extractfile(name)
-            assert file is not None
-            return file.read()
-
-        (manifest,) = json.loads(read("manifest.json"))
-        assert manifest["RepoTags"] == ["localhost/tool:1"]
-        with tarfile.open(fileobj=io.BytesIO(read(manifest["Layers"][0]))) as layer:
-            members = layer.getmembers()
-        return json.loads(read(manifest["Config"]))["config"], members
+    with opened(archive) as image:
+        assert image.name == "localhost/tool:1"
+        return image.config, image.layer.getmembers()
 
 
 def test_the_same_tree_is_the_same_image_whenever_it_is_packed(tree: Path, tmp_path: Path) -> None:

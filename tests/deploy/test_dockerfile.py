@@ -7,27 +7,21 @@ import os
 import re
 import shutil
 import subprocess
-import sys
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
+import build
 import manifests
 import pytest
 
 from image_archive import Image
-
-sys.path.insert(0, str(manifests.ROOT / "deploy/image"))
-
-import build
-
 from pilotage.scan.install import client_environment
 
 Buildah = Callable[..., str]
 BASE = f"docker.io/library/debian:{build.SUITE}-slim"
 CERTIFICATES = Path("/etc/ssl/certs/ca-certificates.crt")
-PLACE = f"usr/local/lib/python{build.PYTHON}/dist-packages"
-DISTRIBUTION = rf"{re.escape(PLACE)}/[^/]+\.dist-info"
+DISTRIBUTION = rf"{re.escape(build.PLACE)}/[^/]+\.dist-info"
 
 
 @pytest.fixture(scope="module")
@@ -40,15 +34,7 @@ def buildah() -> Iterator[Buildah]:
         drivers = {"STORAGE_DRIVER": "vfs", "BUILDAH_ISOLATION": "chroot", "TMPDIR": folder}
 
         def run(*argv: str | Path) -> str:
-            done = subprocess.run(
-                ["buildah", *places, *map(str, argv)],
-                cwd=manifests.ROOT,
-                env=os.environ | drivers,
-                capture_output=True,
-                text=True,
-            )
-            assert done.returncode == 0, f"{done.stdout}\n{done.stderr}"[-4_000:]
-            return done.stdout.strip()
+            return _said("buildah", *places, *argv, environment=drivers)
 
         yield run
 
@@ -58,7 +44,7 @@ def made(buildah: Buildah) -> str:
     """The image's name: from Debian by debootstrap, as there is no registry here."""
     with tempfile.TemporaryDirectory() as folder:
         tree = Path(folder) / "debian"
-        _run("debootstrap", "--variant=minbase", build.SUITE, tree)
+        _said("debootstrap", "--variant=minbase", build.SUITE, tree)
         _know_this_machine(tree)
         container = buildah("from", "scratch")
         buildah("add", "--quiet", container, tree, "/")
@@ -82,9 +68,16 @@ def _know_this_machine(tree: Path) -> None:
         shutil.copy("/etc/pip.conf", tree / "etc")
 
 
-def _run(*argv: str | Path) -> None:
-    done = subprocess.run(list(map(str, argv)), capture_output=True, text=True)
+def _said(*argv: str | Path, environment: Mapping[str, str] = {}) -> str:
+    done = subprocess.run(
+        list(map(str, argv)),
+        cwd=manifests.ROOT,
+        env={**os.environ, **environment},
+        capture_output=True,
+        text=True,
+    )
     assert done.returncode == 0, f"{done.stdout}\n{done.stderr}"[-4_000:]
+    return done.stdout.strip()
 
 
 @pytest.fixture(scope="module")
@@ -103,7 +96,7 @@ def test_the_dockerfile_makes_the_image_of_build_py(
     said = {one for one in image.config["Env"] if not one.startswith("PATH=")}
     assert said <= set(config["Env"])
     packages = {Path(one).name for one in image.members if re.fullmatch(DISTRIBUTION, one)}
-    assert set(shell(f"ls -d /{PLACE}/*.dist-info | xargs -n 1 basename").split()) == packages
+    assert set(shell(f"ls -d /{build.PLACE}/*.dist-info | xargs -n 1 basename").split()) == packages
 
 
 def test_it_scans_as_a_user_without_rights(shell: Callable[[str], str]) -> None:

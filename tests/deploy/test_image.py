@@ -5,18 +5,12 @@ from __future__ import annotations
 import json
 import re
 import stat
-import sys
 from pathlib import Path
 
+import build
 import manifests
 
 from image_archive import Image
-
-sys.path.insert(0, str(manifests.ROOT / "deploy/image"))
-
-import build
-
-PLACE = f"usr/local/lib/python{build.PYTHON}/dist-packages"
 
 
 def test_it_starts_as_the_dockerfile_says(image: Image) -> None:
@@ -55,21 +49,23 @@ def _version() -> str:
 
 def test_nothing_in_it_gains_rights_or_installs_more(image: Image) -> None:
     layer = image.members
-    assert f"{PLACE}/pilotage/cli/main.py" in layer
+    assert f"{build.PLACE}/pilotage/cli/main.py" in layer
     for name, one in layer.items():
         assert not (one.isreg() and one.mode & (stat.S_ISUID | stat.S_ISGID)), name
         assert one.uid == 0, name
     for tool in ("pip", "pip3", "gcc", "make", "curl", "wget"):
         assert f"usr/bin/{tool}" not in layer
-    assert not [name for name in layer if name.startswith(f"{PLACE}/pip/")]
+    assert not [name for name in layer if name.startswith(f"{build.PLACE}/pip/")]
 
 
 def test_its_bytecode_holds_though_nobody_can_write_there(image: Image) -> None:
     """The flags of a .pyc (PEP 552): 1 is by hash, never checked."""
-    name = f"{PLACE}/pilotage/cli/__pycache__/main.cpython-311.pyc"
+    name = f"{build.PLACE}/pilotage/cli/__pycache__/main.cpython-311.pyc"
     assert image.read(name)[4:8] == (1).to_bytes(4, "little")
     layer = image.members
-    ours = [one for one in layer if one.startswith(f"{PLACE}/pilotage/") and one.endswith(".py")]
+    ours = [
+        one for one in layer if one.startswith(f"{build.PLACE}/pilotage/") and one.endswith(".py")
+    ]
     compiled = {one for one in layer if one.endswith(".cpython-311.pyc")}
     for source in ours:
         path = Path(source)

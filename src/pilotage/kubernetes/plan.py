@@ -4,7 +4,7 @@ at before anything is touched."""
 from __future__ import annotations
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -31,9 +31,11 @@ SKEW_SECONDS = 60.0
 MOST = 200
 """Objects in one deployment."""
 _DELETING = {
-    JOB.resource: "ttlSecondsAfterFinished",
-    "statefulsets.apps": "persistentVolumeClaimRetentionPolicy",
+    JOB.resource: ("ttlSecondsAfterFinished", "it"),
+    "statefulsets.apps": ("persistentVolumeClaimRetentionPolicy", "its volumes"),
 }
+"""Fields of a spec by which the cluster deletes later, and what."""
+_ABSENT = object()
 _NOT_OF_A_NOTE = ("ownerReferences", "finalizers")
 NOTE_LIMIT = 200_000
 """Characters; the API takes 262,144 in all annotations of an object."""
@@ -167,11 +169,7 @@ async def _asked(place: Place, kind: Kind, wanted: Object, work: Work, *, take_o
     if not note or note.startswith(NEW):  # of another deployment, or forged: it is there now
         before = restorable(live, wanted)
         return Item(kind, wanted, before, after, revision=was, mark=mark)
-    before = _read(note, wanted, f"{kind.kind} {meta['name']}")
-    for word in _NOT_OF_A_NOTE:  # a note may be forged, and the cluster deletes by these
-        before["metadata"].pop(word, None)
-        if word in live["metadata"]:
-            before["metadata"][word] = live["metadata"][word]
+    before = _read(note, wanted, live, f"{kind.kind} {meta['name']}")
     return Item(kind, wanted, before, after, begun=True, revision=was, mark=mark)
 
 
@@ -180,10 +178,10 @@ def _check_moves(item: Item) -> None:
     however long somebody waits for them."""
     spec = item.after.get("spec") or {}
     old = (item.before or {}).get("spec") or {}
-    word = deleting(item.kind, spec)
-    if word and item.before is not None and old.get(word) != spec[word]:
-        what = f"{item.label} is there without this {word}, by which the cluster deletes"
-        raise BadInput(what, "leave it out, or another name for the new one")
+    if item.before is not None and (found := deleting(item.kind, spec, old)):
+        word, lost = found
+        what = f"{item.label} is there with another {word}, by which the cluster deletes {lost}"
+        raise BadInput(what, f"leave it as it is, or another name for the new {item.kind.kind}")
     if item.kind.kind != "Deployment" or not spec.get("paused"):
         return
     if old.get("template") != spec["template"]:
@@ -191,17 +189,18 @@ def _check_moves(item: Item) -> None:
         raise BadInput(what, f"kubectl rollout resume deployment/{item.name} -n {item.namespace}")
 
 
-def deleting(kind: Kind, spec: Any) -> str:
-    """The field of a spec by which the cluster would delete the object, or its volumes, later: who
-    may write what is there may not do that. "": none."""
-    word = _DELETING.get(kind.resource, "")
-    given = spec.get(word) if isinstance(spec, dict) else None
-    keeps = given is None or (isinstance(given, dict) and "Delete" not in given.values())
-    return "" if keeps else word
+def deleting(kind: Kind, spec: Mapping[str, Any], old: Mapping[str, Any]) -> tuple[str, str] | None:
+    """The field that `spec` has otherwise than `old`, by which the cluster would delete the object
+    or its volumes later, and which: who may write what is there may not do that."""
+    word, lost = _DELETING.get(kind.resource, ("", ""))
+    given = spec.get(word, _ABSENT)
+    keeps = isinstance(given, dict) and "Delete" not in given.values()
+    return None if keeps or given == old.get(word, _ABSENT) else (word, lost)
 
 
-def _read(noted: str, wanted: Object, label: str) -> Object:
-    """What a note says of the object that it stands at; others may have written it."""
+def _read(noted: str, wanted: Object, live: Object, label: str) -> Object:
+    """What a note says of the object that it stands at. Others may have written it, and the cluster
+    deletes by owners and finalizers: those are the ones that are there."""
     try:
         found = msgspec.json.decode(noted, type=dict[str, Any])
         there = {key: found[key] for key in ("apiVersion", "kind")}
@@ -213,7 +212,9 @@ def _read(noted: str, wanted: Object, label: str) -> Object:
     if there != {**own, "namespace": meta.get("namespace")}:
         what = f"the annotation {BEFORE} of the {label} says nothing about it"
         raise BadInput(what, "who wrote it? remove it, and deploy again")
-    return found
+    said = {key: one for key, one in found["metadata"].items() if key not in _NOT_OF_A_NOTE}
+    here = {key: live["metadata"][key] for key in _NOT_OF_A_NOTE if key in live["metadata"]}
+    return {**found, "metadata": said | here}
 
 
 def revision(live: Object) -> str:

@@ -16,6 +16,7 @@ from pilotage.operator.instance_objects import Surroundings
 from pilotage.operator.registrar import (
     SECRETS_HINT,
     Registrar,
+    own_key,
     refused,
     registered,
     standing_of,
@@ -47,8 +48,7 @@ class NotApplied(PilotageError):
 @dataclass(frozen=True, slots=True)
 class Parts:
     """What reconciling needs. `addresses`: is a Service called by its name, or by its address where
-    the tool server cannot ask the cluster's DNS? `key` is the Secret that holds the operator's own
-    key, by namespace and name."""
+    the tool server cannot ask the cluster's DNS?"""
 
     store: Store
     client: Client
@@ -57,7 +57,6 @@ class Parts:
     finalizer: str
     here: Surroundings
     addresses: Addresses = "dns"
-    key: tuple[str, str] = ("", "")
 
 
 class Instances:
@@ -132,11 +131,8 @@ class Instances:
         """Changes when a Secret or ConfigMap that its pods read does. Raises NotApplied."""
         namespace, seen = object["metadata"]["namespace"], []
         for kind, ref in _refs(object):
-            if kind is SECRET and (namespace, ref["name"]) == self._parts.key:
-                said = (
-                    f"the Secret {ref['name']} holds the operator's own key, which goes to no pod"
-                )
-                raise NotApplied("InvalidSpec", said, "another Secret")
+            if kind is SECRET and self._parts.registrar.is_own(namespace, ref["name"]):
+                raise NotApplied("InvalidSpec", own_key(ref["name"], "pod"), "another Secret")
             what = f"the {kind.kind} {ref['name']}"
             try:
                 found = await self._parts.client.get(kind, ref["name"], namespace)

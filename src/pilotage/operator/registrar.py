@@ -36,6 +36,11 @@ _OWNER = re.compile(r"(?P<holder>[^\s/]+/(?P<namespace>[^\s/]+)/[^\s/]+)/\d+")
 _log = logging.getLogger(__name__)
 
 
+def own_key(secret: str, who: str) -> str:
+    """Why a Secret goes to nobody."""
+    return f"the Secret {secret} holds the operator's own key, which goes to no {who}"
+
+
 class NoSecret(PilotageError):
     """A Secret, or its key, is not there or is not ours to read. `reason` is one word for it."""
 
@@ -132,9 +137,9 @@ class Registrar:
         namespace than the asker's, that alone is said."""
         for found in _OWNER.finditer(text):
             for member in self._members:
-                controller = member.controller
-                for key in controller.primary.store.by(_HOLDER, found["holder"]):
-                    there = f"{controller.primary.kind.kind} {key}"
+                primary = member.controller.primary
+                if keys := primary.store.by(_HOLDER, found["holder"]):
+                    there = f"{primary.kind.kind} {keys[0]}"
                     if found["namespace"] != namespace:
                         there = f"an object of the namespace {found['namespace']}"
                     return text.replace(found[0], there)
@@ -171,8 +176,8 @@ class Registrar:
     async def _keep(self, namespace: str, ref: SecretRef) -> None:
         """The value of a Secret is at the server. It is read each time, and sent where it has
         changed."""
-        if (namespace, ref.secret) == self._at:
-            raise NoSecret(self._own(ref), "another Secret")
+        if self.is_own(namespace, ref.secret):
+            raise NoSecret(own_key(ref.secret, "tool"), "another Secret")
         try:
             secret = await self._client.get(SECRET, ref.secret, namespace)
         except NotFound:
@@ -191,7 +196,7 @@ class Registrar:
         except (binascii.Error, UnicodeDecodeError):
             raise NoSecret(f"the key {ref.key} of the Secret {ref.secret} is no text") from None
         if self._key and self._key in value:
-            raise NoSecret(self._own(ref), "another Secret")
+            raise NoSecret(own_key(ref.secret, "tool"), "another Secret")
         try:
             await self.server.keep(ref, value.strip("\r\n"))
         except BadInput as wrong:
@@ -200,8 +205,9 @@ class Registrar:
             raise WrongSecret(what + said, wrong.hint) from None
         self._kept[ref.name] = version
 
-    def _own(self, ref: SecretRef) -> str:
-        return f"the Secret {ref.secret} holds the operator's own key, which goes to no tool"
+    def is_own(self, namespace: str, secret: str) -> bool:
+        """Is this the Secret with the operator's key?"""
+        return (namespace, secret) == self._at
 
     async def sweep(self, namespaces: Iterable[str], seconds: float = SWEEP_SECONDS) -> None:
         """Compare, for as long as we lead. `namespaces`: none means all."""

@@ -66,11 +66,6 @@ class Names:
     key: str = ""
 
     @property
-    def key_secret(self) -> tuple[str, str]:
-        """Its namespace and name."""
-        return self.server, self.key
-
-    @property
     def peer(self) -> dict[str, Any]:
         """The tool server's pods, as a NetworkPolicy names them."""
         return {
@@ -100,9 +95,8 @@ async def serve(settings: Settings, options: Options, names: Names) -> None:
         server = ToolServer(client, fence)
         host.endpoints.health["key"] = lambda: server.refused
         key = settings.text("mcp.apiKey")
-        registrar = Registrar(
-            server, host.client, cluster, names.domain, names.refresh, key, names.key_secret
-        )
+        at = (names.server, names.key)
+        registrar = Registrar(server, host.client, cluster, names.domain, names.refresh, key, at)
         _add_tools(host, resources, registrar)
         _add_instances(host, resources, registrar, names)
         _add_pipelines(host, resources, server, Called(cluster, names.known, names.untied))
@@ -133,7 +127,6 @@ def _add_instances(host: Host, resources: Resources, registrar: Registrar, names
         resources.finalizer,
         here,
         names.addresses,
-        names.key_secret,
     )
     pace, reconcile = _pace(host.options), Instances(parts).reconcile
     controller = host.controller("mcptoolinstance", informer, reconcile, pace, when=wanted_anew)

@@ -155,9 +155,13 @@ async def _create(wish: _Wish, change: Object) -> Done:
 
 
 async def _update(wish: _Wish, change: Object) -> Done:
-    if word := deleting(wish.kind, change.get("spec")):
+    spec = change.get("spec")
+    if isinstance(spec, dict) and (found := deleting(wish.kind, spec, {})):
+        word, lost = found
         what = f"spec.{word} of a {wish.kind.kind} that is there is not for update"
-        raise BadInput(f"{what}: the cluster deletes by it", "leave it out, or action delete")
+        raise BadInput(
+            f"{what}: the cluster deletes {lost} by it", "leave it out, or action delete"
+        )
     made = await wish.place.client.patch(
         wish.kind, wish.name, change, wish.namespace, dry_run=wish.dry_run
     )

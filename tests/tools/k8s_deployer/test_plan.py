@@ -317,7 +317,7 @@ async def test_a_job_that_is_there_is_not_deleted_by_its_time(desk: Desk) -> Non
     desk.kubectl("apply", "--server-side", "--field-manager=pilotage", "-f", desk.write(job))
     job["spec"]["ttlSecondsAfterFinished"] = 0  # type: ignore[index]
     said = await refused(desk, DEPLOY, manifest_path=desk.write(job))
-    assert "by which the cluster deletes" in said
+    assert "by which the cluster deletes it" in said
 
 
 @pytest.mark.parametrize(("policy", "passes"), [("Retain", True), ("Delete", False)])
@@ -345,7 +345,7 @@ async def test_the_volumes_of_what_is_there_are_not_deleted_by_a_write(
     if passes:
         assert (await desk.call(DEPLOY, **given)).succeeded
     else:
-        assert "by which the cluster deletes" in await refused(desk, DEPLOY, **given)
+        assert "the cluster deletes its volumes" in await refused(desk, DEPLOY, **given)
 
 
 async def test_a_forged_way_back_brings_no_owner_by_whom_the_cluster_would_delete(

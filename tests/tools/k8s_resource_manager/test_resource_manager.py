@@ -185,7 +185,7 @@ async def test_what_has_no_namespace_is_named_without_one(
         ({"manifest": {"metadata": {"labels": ["a"]}}}, "metadata.labels is no mapping"),
         (
             {"resource_type": "job", "action": "update", "spec": {"ttlSecondsAfterFinished": 0}},
-            "the cluster deletes by it",
+            "the cluster deletes it by it",
         ),
         (
             {
