@@ -24,6 +24,7 @@ from pilotage.upstream.wanted import Wanted
 ROLES = """
 admin: {effects: [read, write, destroy], manage: ["*"]}
 worker: {effects: [read, write], ask: [destroy]}
+asker: {effects: [read], ask: [write, destroy]}
 reader: {effects: [read]}
 """
 

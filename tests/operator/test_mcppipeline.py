@@ -57,6 +57,11 @@ def test_what_is_no_time_says_so(cron: str, zone: str) -> None:
     assert "0 3 * * *" in raised.value.hint or "Europe/Berlin" in raised.value.hint
 
 
+def test_all_that_is_wrong_with_a_time_is_said_at_once() -> None:
+    with pytest.raises(BadInput, match="cron is '61 .*: Bad minute; there is no time zone 'Mars'"):
+        times(plan("61 * * * *", "Mars"), at(8), NOON)
+
+
 def scheduled(rig: Rig, name: str, last: str, **more: Any) -> None:
     """A pipeline that runs each minute, and ran last at `last`."""
     spec = {"cron": "* * * * *", "suspend": True, **more.pop("schedule", {})}
@@ -141,6 +146,8 @@ def test_a_schedule_whose_runs_could_not_begin_is_said_and_starts_none(
     assert runs(rig) == []
 
 
-def test_a_schedule_that_is_none_is_said(rig: Rig) -> None:
-    pipeline(rig, "wrong", good("only"), schedule={"cron": "every day"})
+@pytest.mark.parametrize("suspend", [False, True])
+def test_a_schedule_that_is_none_is_said(rig: Rig, suspend: bool) -> None:
+    schedule = {"cron": "every day", "suspend": suspend}
+    pipeline(rig, "wrong", good("only"), schedule=schedule)
     assert "five fields" in rig.wait("mcppipeline", "wrong", "InvalidSchedule")["message"]

@@ -12,7 +12,7 @@ import pytest
 from pilotage import config
 from pilotage.app import App
 from pilotage.domain.call import Effect, Outcome, Principal, Progress, ToolCall
-from pilotage.domain.errors import BadInput, Denied, NotFound
+from pilotage.domain.errors import BadInput, Denied, NeedsApproval, NotFound, PilotageError
 from pilotage.domain.ids import new_id
 from pilotage.tool.eager import resume
 from pilotage.tool.roots import roots
@@ -21,6 +21,7 @@ from waiting import until
 
 DEVELOPER = Principal("key:dev", frozenset({"developer"}))
 VIEWER = Principal("key:view", frozenset({"viewer"}))
+OPERATOR = Principal("key:ops", frozenset({"operator"}))
 ran: list[str] = []
 
 
@@ -46,11 +47,30 @@ async def rest(*, here: Call) -> None:
     await asyncio.sleep(60)
 
 
+async def _fits(kind: str, *, here: Call) -> None:
+    if kind == "odd":
+        raise BadInput(f"{here.call.by.name} asks for {kind}", "easy")
+    if kind == "broken":
+        raise ZeroDivisionError
+
+
+@tool(Effect.DESTROY, check=_fits)
+async def wipe(kind: str, path: Path, *, here: Call) -> None:
+    """A person is asked about it first."""
+    ran.append(here.call.id)
+
+
+@tool(Effect.WRITE, check=_fits)
+async def paint(kind: str, *, here: Call) -> None:
+    """Nobody is asked about it."""
+    ran.append(here.call.id)
+
+
 @pytest.fixture
 def app(tmp_path: Path) -> Iterator[App]:
     ran.clear()
     settings = config.read(environment={"PILOTAGE_HOME": str(tmp_path), "HOME": str(tmp_path)})
-    made = App(settings, roots(tmp_path), (work, rest))
+    made = App(settings, roots(tmp_path), (work, rest, wipe, paint))
     yield made
     made.close()
 
@@ -160,3 +180,31 @@ async def test_a_coroutine_that_took_its_first_step_goes_on_as_if_awaited() -> N
     await resting.wait()
     task.cancel()
     assert await task == "abc"
+
+
+async def test_nobody_is_asked_about_a_call_that_cannot_be(app: App) -> None:
+    with pytest.raises(NeedsApproval) as asked:
+        await app.call("wipe", {"kind": "easy", "path": "."}, OPERATOR, "rest")
+    for given, said in (
+        ({"kind": "odd", "path": "."}, "key:ops asks for odd"),
+        ({"kind": "easy", "path": "/etc"}, "/etc"),
+    ):
+        with pytest.raises(PilotageError, match=said):
+            await app.call("wipe", given, OPERATOR, "rest")
+    assert [one.id for one in app.approvals.newest(OPERATOR)] == [asked.value.approval["id"]]
+    assert ran == []
+
+
+async def test_a_check_that_breaks_asks_a_person_still(
+    app: App, caplog: pytest.LogCaptureFixture
+) -> None:
+    with pytest.raises(NeedsApproval):
+        await app.call("wipe", {"kind": "broken", "path": "."}, OPERATOR, "rest")
+    assert "wipe cannot look at call" in caplog.text
+
+
+async def test_who_needs_no_person_is_checked_as_well(app: App) -> None:
+    result = await app.call("paint", {"kind": "odd"}, DEVELOPER, "rest")
+    assert (result.outcome, result.error) == (Outcome.FAILED, "key:dev asks for odd")
+    assert ran == []
+    assert (await app.call("paint", {"kind": "easy"}, DEVELOPER, "rest")).succeeded

@@ -133,6 +133,17 @@ async def plan(
     return tuple(sorted(found, key=lambda one: one.workload))
 
 
+def namespace_of(object: Object, namespace: str) -> str:
+    """Where the object, or the call that names `namespace`, says that it is; "": neither does."""
+    meta = object["metadata"]
+    where = str(meta.get("namespace") or namespace)
+    if namespace and where != namespace:
+        label = f"the {object['kind']} {meta['name']}"
+        what = f"{label} says it is in {where}, the call says {namespace}"
+        raise BadInput(what, "leave one of them out")
+    return where
+
+
 async def _placed(place: Place, object: Object, namespace: str) -> tuple[Kind, Object]:
     """The object in its namespace, if it may be touched."""
     kind = await place.discovery.kind(f"{object['apiVersion']}/{object['kind']}")
@@ -144,11 +155,7 @@ async def _placed(place: Place, object: Object, namespace: str) -> tuple[Kind, O
     check_head(meta, f"the {label}")
     where = None
     if kind.namespaced:
-        where = str(meta.get("namespace") or namespace or place.namespace)
-        if namespace and where != namespace:
-            what = f"the {label} says it is in {where}, the call says {namespace}"
-            raise BadInput(what, "leave one of them out")
-        meta["namespace"] = where
+        where = meta["namespace"] = namespace_of(object, namespace) or place.namespace
     place.check(kind, where)
     return kind, {**object, "metadata": meta}
 

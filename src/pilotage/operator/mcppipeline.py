@@ -75,10 +75,11 @@ class Pipelines:
             return Condition(READY, TRUE, "Ready", "runs are started by hand"), None
         try:
             check_bounds(object["spec"])
+            check_inputs(object["spec"])
+            zone_of(plan)
             if plan.get("suspend"):
                 what = "spec.schedule.suspend is true"
                 return Condition(READY, TRUE, "ScheduleSuspended", what), None
-            check_inputs(object["spec"])
             due, following = times(plan, _since(object, last), datetime.now(UTC))
         except BadInput as wrong:
             return Condition(READY, FALSE, "InvalidSchedule", str(wrong)), None
@@ -156,24 +157,34 @@ def times(
 ) -> tuple[datetime | None, datetime]:
     """The newest time after `since` that has come and is not too late (None: there is none), and
     the first one to come. BadInput where that is no time, or no zone."""
-    try:
-        zone = ZoneInfo(plan["timeZone"])
-    except (OSError, ValueError, KeyError):  # KeyError: no zone of that name
-        raise BadInput(f"there is no time zone {plan['timeZone']!r}", "Europe/Berlin") from None
-    if len(plan["cron"].split()) != 5:
-        raise BadInput(f"cron is {plan['cron']!r}", 'five fields, such as "0 3 * * *"')
+    zone = zone_of(plan)
     late = plan.get("startingDeadlineSeconds")
     begin = since if late is None else max(since, now - timedelta(seconds=late))
     begin = max(begin, now - FORGOTTEN)
     due: datetime | None = None
-    try:
-        for one in CronSim(plan["cron"], begin.astimezone(zone)):
-            if one > now:
-                return due, one.astimezone(UTC)
-            due = one.astimezone(UTC)
-    except CronSimError as error:
-        raise BadInput(f"cron is {plan['cron']!r}: {error}", 'such as "0 3 * * *"') from None
+    for one in CronSim(plan["cron"], begin.astimezone(zone)):
+        if one > now:
+            return due, one.astimezone(UTC)
+        due = one.astimezone(UTC)
     raise BadInput(f"cron {plan['cron']!r} never comes", 'such as "0 3 * * *"')
+
+
+def zone_of(plan: Mapping[str, Any]) -> ZoneInfo:
+    """The zone of a schedule. BadInput says all that is wrong with its zone and its cron."""
+    zone, wrong, cron = None, [], plan["cron"]
+    try:
+        if len(cron.split()) != 5:
+            raise CronSimError("it has five fields")
+        CronSim(cron, datetime.now(UTC))
+    except CronSimError as error:
+        wrong.append(f"cron is {cron!r}: {error}")
+    try:
+        zone = ZoneInfo(plan["timeZone"])
+    except (OSError, ValueError, KeyError):  # KeyError: no zone of that name
+        wrong.append(f"there is no time zone {plan['timeZone']!r}")
+    if zone is None or wrong:
+        raise BadInput("; ".join(wrong), 'such as cron "0 3 * * *", timeZone Europe/Berlin')
+    return zone
 
 
 def check_inputs(spec: Mapping[str, Any]) -> None:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Coroutine
 from functools import partial
 from typing import Any
 
 from pilotage.domain.call import Answer, Decision, Report, ToolCall, ToolResult
+from pilotage.domain.errors import PilotageError
 from pilotage.tool.approvals import Approvals
 from pilotage.tool.attempts import Attempts
 from pilotage.tool.cache import Cache
@@ -14,6 +16,7 @@ from pilotage.tool.limits import STEP
 from pilotage.tool.retry import retried
 from pilotage.tool.tool import Runner, Tool
 
+_log = logging.getLogger(__name__)
 Still = Callable[[], object]
 """Raises where a call that has waited, or has failed once, may not run any more."""
 
@@ -38,6 +41,8 @@ class Care:
             run = partial(self._cache.run, tool, decision.policy, run, still)
 
         async def settle() -> None:
+            if decision.answer is Answer.ASK:
+                await _check(tool, call)  # nobody is asked about what cannot be
             if decision.answer is not Answer.ALLOW:
                 await self._approvals.settle(call, tool, decision)
 
@@ -45,6 +50,17 @@ class Care:
             await settle()
             return run(call, report)
         return await self._attempts.begin(tool, call, run, report, settle, still)
+
+
+async def _check(tool: Tool, call: ToolCall) -> None:
+    """Raises what the call would come to in any case; a bug of ours there keeps nobody."""
+    try:
+        if tool.check is not None:
+            await tool.check(call)
+    except PilotageError:
+        raise
+    except Exception:
+        _log.exception("%s cannot look at call %s before it runs", tool.name, call.id)
 
 
 async def _tried(tool: Tool, still: Still, call: ToolCall, report: Report) -> ToolResult:

@@ -22,12 +22,14 @@ import msgspec
 from msgspec import convert, to_builtins
 from msgspec.structs import astuple
 
-from pilotage.domain.call import Effect, Outcome, Progress, Report, ToolCall, ToolResult
+from pilotage.domain.call import Effect, Outcome, Progress, Report, ToolCall, ToolResult, silent
 from pilotage.domain.errors import BadInput, PilotageError
 from pilotage.tool.roots import Roots
 
 Tasks = Literal["", "optional", "required"]
 Runner = Callable[[ToolCall, Report], Coroutine[Any, Any, ToolResult]]
+Check = Callable[[ToolCall], Awaitable[None]]
+Decode = Callable[[type, Any], Any]
 _SUCCEEDED = Outcome.SUCCEEDED
 
 
@@ -57,6 +59,7 @@ class Tool:
     often what is Unavailable is tried again, if the tool is idempotent (tool/retry.py).
     `conducts`: it only waits for other calls of the same principal, the steps of a run. `behind`:
     the tool of the house of which this is another name; what the policy forbids of that counts.
+    `check` raises what a call would come to in any case, before a person is asked about it.
     """
 
     name: str
@@ -80,6 +83,7 @@ class Tool:
     retries: int = 0
     conducts: bool = False
     behind: str = ""
+    check: Check | None = None
 
     def __post_init__(self) -> None:
         if self.cache_seconds and not (self.effect is Effect.READ and self.idempotent):
@@ -136,7 +140,7 @@ class Definition:
     actions: Actions | None = None
     offered: bool = True
     conducts: bool = False
-    behind: str = ""
+    check: Callable[..., Awaitable[None]] | None = None
 
     def bind(self, services: Mapping[type, object]) -> Tool:
         """A tool that answers with `services`; a service that is missing stops the start."""
@@ -154,6 +158,9 @@ class Definition:
             raise PilotageError("the app has no Roots service")
         text = inspect.getdoc(self.function) or ""
         input_schema, plain = signature.input_schema()
+        decode = _decoder(roots)
+        check = _checker(self.check, signature, injected, decode)
+        run = _runner(self.function, signature, injected, None if plain else decode)
         return Tool(
             self.name,
             text.split("\n", 1)[0],
@@ -161,7 +168,7 @@ class Definition:
             self.effect,
             input_schema,
             signature.output_schema(),
-            _runner(self.function, signature, injected, roots, plain=plain),
+            run if self.check is None else _checked(check, run),
             self.idempotent,
             self.open,
             self.timeout,
@@ -169,6 +176,7 @@ class Definition:
             tasks=self.tasks,
             actions=self.actions,
             conducts=self.conducts,
+            check=check,
         )
 
 
@@ -184,15 +192,18 @@ def tool(
     actions: Actions | None = None,
     offered: bool = True,
     conducts: bool = False,
+    check: Callable[..., Awaitable[None]] | None = None,
 ) -> Callable[[Callable[..., Awaitable[Any]]], Definition]:
     """Make a tool of an async function. `timeout` in seconds; `cache_seconds`: how long an answer
     holds for who asked, if the tool reads and is idempotent; `tasks`: for what takes long;
     `actions`: what it does by one of its arguments, where `effect` is the worst of it; `offered`
-    False: nobody can call it until it is registered; `conducts`: it waits for steps of a run."""
+    False: nobody can call it until it is registered; `conducts`: it waits for steps of a run;
+    `check`: runs before the function, and before a person is asked about a call; it takes some of
+    the function's parameters, by name, asks nobody far away, and raises."""
 
     def make(function: Callable[..., Awaitable[Any]]) -> Definition:
         called = name or function.__name__
-        rest = (cache_seconds, tasks, actions, offered, conducts)
+        rest = (cache_seconds, tasks, actions, offered, conducts, check)
         return Definition(called, effect, function, idempotent, open, timeout, *rest)
 
     return make
@@ -258,22 +269,54 @@ def _schema_of_path(kind: type) -> dict[str, Any]:
     raise NotImplementedError
 
 
-def _runner(
-    function: Callable[..., Awaitable[Any]],
-    signature: _Signature,
-    injected: Mapping[str, object],
-    roots: Roots,
-    *,
-    plain: bool,
-) -> Runner:
-    wants_call = next((n for n, kind in signature.injected.items() if kind is Call), None)
-    shape = signature.arguments
-    bound = functools.partial(function, **injected) if injected else function
-
+def _decoder(roots: Roots) -> Decode:
     def decode(kind: type, value: Any) -> Any:
         if kind is Path:
             return roots.inside(value)
         raise NotImplementedError
+
+    return decode
+
+
+def _checker(
+    check: Callable[..., Awaitable[None]] | None,
+    signature: _Signature,
+    injected: Mapping[str, object],
+    decode: Decode,
+) -> Check:
+    """Reads the arguments as a run of it would, and asks `check` about those that it takes."""
+    wants = inspect.signature(check).parameters if check is not None else {}
+    call_at = [name for name, kind in signature.injected.items() if kind is Call and name in wants]
+    services = {name: one for name, one in injected.items() if name in wants}
+    taken = [name for name in wants if name not in signature.injected]
+
+    async def looked(call: ToolCall) -> None:
+        given = convert(call.arguments, signature.arguments, dec_hook=decode)
+        if check is not None:
+            asked = {name: getattr(given, name) for name in taken}
+            await check(**asked, **services, **{name: Call(call, silent) for name in call_at})
+
+    return looked
+
+
+def _checked(check: Check, run: Runner) -> Runner:
+    async def checked(call: ToolCall, report: Report) -> ToolResult:
+        await check(call)
+        return await run(call, report)
+
+    return checked
+
+
+def _runner(
+    function: Callable[..., Awaitable[Any]],
+    signature: _Signature,
+    injected: Mapping[str, object],
+    decode: Decode | None,
+) -> Runner:
+    """`decode`: None where the arguments need no help of ours."""
+    wants_call = next((n for n, kind in signature.injected.items() if kind is Call), None)
+    shape, plain = signature.arguments, decode is None
+    bound = functools.partial(function, **injected) if injected else function
 
     async def run(call: ToolCall, report: Report) -> ToolResult:
         arguments = call.arguments

@@ -27,7 +27,7 @@ from pilotage.kubernetes import canary, manifests, release
 from pilotage.kubernetes.clusters import Clusters, Place
 from pilotage.kubernetes.errors import ApiError
 from pilotage.kubernetes.kind import POD, Object, segment
-from pilotage.kubernetes.plan import Item, Work, plan
+from pilotage.kubernetes.plan import Item, Work, namespace_of, plan
 from pilotage.kubernetes.release import Checked, Release
 from pilotage.tool.roots import Roots
 from pilotage.tool.tool import Call, tool
@@ -70,7 +70,34 @@ class _Wish:
     checks: Sequence[Check]
 
 
-@tool(Effect.WRITE, idempotent=True, timeout=LONGEST, tasks="optional")
+async def _check_call(
+    manifest_path: Path,
+    namespace: str,
+    cluster: str,
+    image_tag: str,
+    images: dict[str, str] | None,
+    rollout_strategy: str,
+    canary_percent: list[int] | None,
+    canary_pause_seconds: int,
+    checks: list[Check] | None,
+    timeout_seconds: int,
+    *,
+    clusters: Clusters,
+    roots: Roots,
+    here: Call,
+) -> None:
+    """What can be said against a call without asking the cluster."""
+    _steps(canary_percent, canary=rollout_strategy == "canary")
+    _check_seconds(canary_pause_seconds, timeout_seconds)
+    for one in checks or ():
+        _check_check(one)
+    place = clusters.get(cluster, here.call.by)
+    found = await _wanted(manifest_path, roots, image_tag, images)
+    for where in sorted({namespace_of(one, namespace) for one in found} - {""}):
+        place.check_namespace(where)
+
+
+@tool(Effect.WRITE, idempotent=True, timeout=LONGEST, tasks="optional", check=_check_call)
 async def k8s_deployer(
     manifest_path: Path,
     namespace: str = "",
@@ -102,12 +129,18 @@ async def k8s_deployer(
     """
     steps = _steps(canary_percent, canary=rollout_strategy == "canary")
     wish = _Wish(steps, canary_pause_seconds, timeout_seconds, take_over, dry_run, checks or ())
-    _check_wish(wish)
     place = clusters.get(cluster, here.call.by)
-    found = await asyncio.to_thread(manifests.read, manifest_path, roots.inside)
-    wanted = manifests.with_images(found, image_tag, images or {})
+    wanted = await _wanted(manifest_path, roots, image_tag, images)
     items = await plan(place, wanted, namespace, _work(here.call), take_over=take_over)
     return await _deployed(place, items, wish, settings, here)
+
+
+async def _wanted(
+    manifest_path: Path, roots: Roots, tag: str, images: dict[str, str] | None
+) -> list[Object]:
+    """The objects of the manifest, at the versions that the call says."""
+    found = await asyncio.to_thread(manifests.read, manifest_path, roots.inside)
+    return manifests.with_images(found, tag, images or {})
 
 
 async def _deployed(
@@ -154,13 +187,10 @@ def _steps(given: Sequence[int] | None, *, canary: bool) -> tuple[int, ...]:
     return steps
 
 
-def _check_wish(wish: _Wish) -> None:
-    """BadInput for what makes no sense."""
-    for name, value in (("canary_pause_seconds", wish.pause), ("timeout_seconds", wish.seconds)):
+def _check_seconds(pause: int, timeout: int) -> None:
+    for name, value in (("canary_pause_seconds", pause), ("timeout_seconds", timeout)):
         if not 0 <= value <= LONGEST:
             raise BadInput(f"{name} is {value}", f"0 to {LONGEST}")
-    for one in wish.checks:
-        _check_check(one)
 
 
 def _check_check(one: Check) -> None:

@@ -45,7 +45,24 @@ class _Work:
     mark: str
 
 
-@tool(Effect.WRITE, idempotent=True, timeout=LONGEST, tasks="optional")
+async def _check(
+    namespace: str,
+    env: list[dict[str, Any]] | None,
+    seconds: int,
+    cluster: str,
+    *,
+    clusters: Clusters,
+    here: Call,
+) -> None:
+    """What can be said against a call without asking the cluster."""
+    if not 1 <= seconds <= LONGEST:
+        raise BadInput(f"seconds is {seconds}", f"1 to {LONGEST}")
+    _place(clusters.get(cluster, here.call.by), namespace)
+    for one in env or ():
+        _variable(one)
+
+
+@tool(Effect.WRITE, idempotent=True, timeout=LONGEST, tasks="optional", check=_check)
 async def k8s_job(
     image: str,
     namespace: str = "",
@@ -69,8 +86,6 @@ async def k8s_job(
     /tmp. It has no token of the cluster unless `service_account` is named. What takes longer than
     `seconds` is ended, and who cancels the call ends the Job.
     """
-    if not 1 <= seconds <= LONGEST:
-        raise BadInput(f"seconds is {seconds}", f"1 to {LONGEST}")
     work = _Work(*_place(clusters.get(cluster, here.call.by), namespace), *_named(here.call))
     container = {
         "image": image,

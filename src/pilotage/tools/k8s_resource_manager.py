@@ -69,7 +69,30 @@ class _Wish:
         return ", as a dry run: nothing has changed" if self.dry_run else ""
 
 
-@tool(Effect.DESTROY, actions=Actions("action", _EFFECTS), offered=False, timeout=60.0)
+async def _check(
+    resource_type: str,
+    action: Action,
+    namespace: str,
+    name: str,
+    cluster: str,
+    *,
+    clusters: Clusters,
+    here: Call,
+) -> None:
+    """What can be said against a call without asking the cluster."""
+    place = clusters.get(cluster, here.call.by)
+    if namespace == "*" and action != "list":
+        raise BadInput('namespace "*" is for list', "name the namespace")
+    if namespace:
+        place.check_namespace(namespace)
+    if not name and action != "list":
+        raise BadInput(f"{action} needs the name of one {resource_type}", "or list them first")
+
+
+_ACTIONS = Actions("action", _EFFECTS)
+
+
+@tool(Effect.DESTROY, actions=_ACTIONS, offered=False, timeout=60.0, check=_check)
 async def k8s_resource_manager(
     resource_type: str,
     action: Action,
@@ -99,7 +122,7 @@ async def k8s_resource_manager(
     """
     place = clusters.get(cluster, here.call.by)
     kind = await place.discovery.kind(resource_type)
-    where = _namespace(place, kind, namespace, action)
+    where = _namespace(place, kind, namespace)
     place.check(kind, where)
     wish = _Wish(place, kind, where, name, dry_run, resource_version)
     if action == "list":
@@ -109,8 +132,6 @@ async def k8s_resource_manager(
 
 async def _one(wish: _Wish, action: Action, spec: Any, manifest: Mapping[str, Any] | None) -> Done:
     """What is done with one object."""
-    if not wish.name:
-        raise BadInput(f"{action} needs the name of one {wish.kind.kind}", "or list them first")
     if action == "get":
         found = await wish.place.client.get(wish.kind, wish.name, wish.namespace)
         return _done(f"this is {wish.label}", found)
@@ -122,18 +143,13 @@ async def _one(wish: _Wish, action: Action, spec: Any, manifest: Mapping[str, An
     return await (_create if action == "create" else _update)(wish, change)
 
 
-def _namespace(place: Place, kind: Kind, namespace: str, action: Action) -> str | None:
+def _namespace(place: Place, kind: Kind, namespace: str) -> str | None:
     """Where to look: None for what has no namespace, or for a list of all."""
     if not kind.namespaced:
         if namespace:
             raise BadInput(f"a {kind.kind} is in no namespace", "leave namespace out")
         return None
-    if namespace != "*":
-        return namespace or place.namespace
-    if action != "list":
-        raise BadInput('namespace "*" is for list', "name the namespace")
-    place.check_namespace("*")
-    return None
+    return None if namespace == "*" else namespace or place.namespace
 
 
 async def _list(wish: _Wish, labels: str, *, full: bool, limit: int, after: str) -> Done:

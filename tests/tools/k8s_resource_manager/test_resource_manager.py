@@ -204,7 +204,7 @@ async def test_what_has_no_namespace_is_named_without_one(
         ({"manifest": {"apiVersion": "apps/v1", "data": {}}}, "manifest says apiVersion"),
         ({"manifest": {"spec": {}}, "spec": {}}, "spec is there twice"),
         ({}, "nothing is said of the object"),
-        ({"name": "", "manifest": {"data": {}}}, "needs the name of one ConfigMap"),
+        ({"name": "", "manifest": {"data": {}}}, "create needs the name of one configmap"),
         ({"manifest": {"dta": {"a": "1"}}}, "dta"),
     ],
 )

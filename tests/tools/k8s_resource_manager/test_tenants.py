@@ -54,6 +54,22 @@ async def test_it_leaves_it_by_no_tool_and_no_argument(tenant: Desk) -> None:
     )
 
 
+async def test_nobody_is_asked_whether_it_may_leave(tenant: Desk) -> None:
+    tenant.by = replace(tenant.by, roles=frozenset({"asker"}))
+    away = {"namespace": "default"}
+    manifest = tenant.write({**web(), "metadata": {"name": "web", "namespace": "default"}})
+    for tool, given in (
+        (MANAGER, {"action": "delete", **away, **BOX}),
+        ("k8s_job", {"image": "x", **away}),
+        ("k8s_deployer", {"manifest_path": manifest, **away}),
+        ("k8s_deployer", {"manifest_path": manifest, "namespace": ""}),
+    ):
+        said = await refused(tenant, tool, **given)
+        assert "touches that namespace only, not default" in said
+    assert tenant.app.approvals.newest(tenant.by) == []
+    assert "waits for a person" in await refused(tenant, "k8s_job", image="x")
+
+
 @pytest.mark.parametrize("tenants", ["own", "any"])
 async def test_the_settings_open_what_has_no_namespace(
     control_plane: Access, namespace: str, tmp_path: Path, tenants: str
