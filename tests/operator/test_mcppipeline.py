@@ -58,7 +58,7 @@ def test_what_is_no_time_says_so(cron: str, zone: str) -> None:
 
 
 def test_all_that_is_wrong_with_a_time_is_said_at_once() -> None:
-    with pytest.raises(BadInput, match="cron is '61 .*: Bad minute; there is no time zone 'Mars'"):
+    with pytest.raises(BadInput, match=r"cron is '61 .*: Bad minute; there is no time zone 'Mars'"):
         times(plan("61 * * * *", "Mars"), at(8), NOON)
 
 
