@@ -79,6 +79,8 @@ def test_a_step_that_waits_is_approved_by_the_user_who_writes_it_and_by_nobody_e
     run(rig, "asks-1", "asks")
     (question,) = waits(rig, "asks-1")
     assert question["step"] == "look"
+    said = rig.wait("mcppipelinerun", "asks-1", "Waiting", "Succeeded")
+    assert "answer in spec.approvals, under the id in status.waiting" in said["message"]
     entry = {"id": question["id"], "user": "alice", "decision": "approve", "reason": "seen"}
     denied = say(rig, "asks-1", entry, user="mallory")
     assert "user must be mallory" in denied

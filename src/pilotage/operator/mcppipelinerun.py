@@ -40,6 +40,7 @@ UNTIED = (
     "spec.approvals is not heard here: without the cluster's admission policy nobody can tell who "
     "wrote it. Approve at the tool server (pilotage approvals, pilotage runs). It "
 )
+HOW = "; answer in spec.approvals, under the id in status.waiting"
 _log = logging.getLogger(__name__)
 
 
@@ -227,8 +228,11 @@ class PipelineRuns:
         said = _condition(view, waits)
         if self._parts.untied and _answered(object, waits):
             said = Condition(SUCCEEDED, UNKNOWN, "ApprovalsRefused", UNTIED + said.message)
-        elif waits and (lost := pipeline_document.never_waited(view, _said(object))):
-            said = replace(said, message=f"{said.message}; nothing ever waited under {lost!r}")
+        elif waits:
+            lost = pipeline_document.never_waited(view, _said(object))
+            how = "" if self._parts.untied else HOW
+            slip = f"; nothing ever waited under {lost!r}" if lost else ""
+            said = replace(said, message=said.message + how + slip)
         await self._parts.status.write(object, [said], more)
         if ended:
             self._forget(object)
