@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 from operator_rig import Rig, until
@@ -34,3 +35,21 @@ def ended(rig: Rig, name: str) -> dict[str, Any]:
 
     status: dict[str, Any] = until(over, f"the end of {name}")
     return status
+
+
+def waits(rig: Rig, name: str) -> list[dict[str, Any]]:
+    def open_ones() -> Any:
+        found = rig.get("mcppipelinerun", name)
+        return found and found.get("status", {}).get("waiting")
+
+    found: list[dict[str, Any]] = until(open_ones, f"a question of {name}")
+    return found
+
+
+def say(rig: Rig, name: str, entry: dict[str, Any], user: str = "") -> str:
+    """Write an approval as a user of the cluster; what kubectl said."""
+    patch = json.dumps([{"op": "add", "path": "/spec/approvals/-", "value": entry}])
+    argv = ["patch", "mcppipelinerun", name, "--type=json", f"-p={patch}"]
+    extra = [f"--as={user}", "--as-group=system:masters"] if user else []
+    done = rig.access.run_kubectl(*argv, *extra, f"--namespace={rig.namespace}")
+    return done.stdout + done.stderr

@@ -90,11 +90,17 @@ class House:
         self.program.stop(kill=kill)
 
     def ask(
-        self, method: str, path: str, body: Any = None, key: str = "admin"
+        self,
+        method: str,
+        path: str,
+        body: Any = None,
+        key: str = "admin",
+        more: Mapping[str, str] = {},
     ) -> tuple[int, dict[str, Any]]:
         headers = {
             "Authorization": f"Bearer {self.keys[key]}",
             "Content-Type": "application/json",
+            **more,
         }
         data = None if body is None else json.dumps(body).encode()
         request = urllib.request.Request(self.url + path, data, headers, method=method)

@@ -11,7 +11,7 @@ import pytest
 from operator_pipelines import ended, good, pipeline, run, scan
 from operator_rig import Rig, until
 from pilotage.domain.errors import BadInput
-from pilotage.operator.mcppipeline import times
+from pilotage.operator.mcppipeline import run_name, since, times
 
 RESUME = '-p={"spec":{"schedule":{"suspend":false}}}'
 NOON = datetime(2026, 11, 26, 12, 0, 30, tzinfo=UTC)
@@ -43,6 +43,31 @@ def test_what_is_too_late_is_left_out() -> None:
 def test_what_was_missed_for_years_is_made_up_for_once_and_at_once() -> None:
     since = datetime(2020, 1, 1, tzinfo=UTC)
     assert times(plan("* * * * *"), since, NOON) == (at(12), at(12, 1))
+
+
+@pytest.mark.parametrize("more", [{}, {"startingDeadlineSeconds": 604_800}])
+def test_what_was_missed_days_ago_is_made_up_for_where_it_may_be_so_late(
+    more: dict[str, Any],
+) -> None:
+    monthly = plan("0 3 24 * *", **more)
+    assert times(monthly, at(3, day=1), NOON)[0] == at(3, day=24)
+
+
+def test_a_schedule_that_is_new_starts_nothing_for_the_time_before_it() -> None:
+    old: dict[str, Any] = {"metadata": {"creationTimestamp": "2026-01-01T00:00:00Z"}}
+    assert since(old, None) == datetime(2026, 1, 1, tzinfo=UTC)
+    for status in ({"observedGeneration": 1}, {"observedGeneration": 2, "conditions": []}):
+        assert since({**old, "status": status}, None) > NOON
+    going = {"observedGeneration": 2, "nextScheduleTime": "2026-02-01T00:00:00Z"}
+    assert since({**old, "status": going}, None) == datetime(2026, 1, 1, tzinfo=UTC)
+    assert since({**old, "status": {"observedGeneration": 2}}, "2026-03-01T00:00:00Z").month == 3
+
+
+def test_the_runs_of_two_long_names_have_two() -> None:
+    names = [run_name("x" * 200 + end, NOON) for end in ("a", "b")]
+    assert len(set(names)) == 2
+    assert max(map(len, names)) <= 253
+    assert run_name("x", NOON) == f"x-{int(NOON.timestamp()) // 60}"
 
 
 @pytest.mark.parametrize(
@@ -88,6 +113,21 @@ def test_a_run_is_made_by_the_clock_and_goes_with_its_pipeline(rig: Rig) -> None
     assert "* * * * *" in said["message"]
     rig.kubectl("delete", "mcppipeline", "clock", "--cascade=foreground", "--timeout=60s")
     assert runs(rig) == []
+
+
+def test_a_run_that_the_cluster_refuses_is_said_and_made_later(rig: Rig) -> None:
+    hard = "--hard=count/mcppipelineruns.mcp.example.com=0"
+    rig.kubectl("create", "quota", "none", hard)
+    until(lambda: (rig.get("quota", "none") or {}).get("status", {}).get("hard"), "the quota")
+    scheduled(rig, "full", "2020-01-01T00:00:00Z")
+    said = rig.wait("mcppipeline", "full", "NotStarted")
+    assert "exceeded quota: none" in said["message"]
+    status = (rig.get("mcppipeline", "full") or {})["status"]
+    assert status["lastScheduleTime"] == "2020-01-01T00:00:00Z"
+    rig.kubectl("delete", "quota", "none")
+    rig.kubectl("annotate", "mcppipeline", "full", "look=again")
+    rig.wait("mcppipeline", "full", "Scheduled")
+    assert until(lambda: runs(rig), "a run of it")
 
 
 def test_no_more_runs_are_kept_than_it_says(rig: Rig) -> None:

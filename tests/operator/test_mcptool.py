@@ -17,6 +17,7 @@ from operator_rig import Rig, until
 
 CANARY = "canary-7f3a9c-never-to-be-seen"
 PRICE: dict[str, Any] = {"type": "object", "properties": {"id": {"type": "integer"}}}
+OURS = "mcp.example.com/unregister"
 
 
 class Prices(ThreadingHTTPServer):
@@ -230,6 +231,23 @@ def test_what_an_administrator_has_disabled_as_well_is_not_resumed(rig: Rig) -> 
         rig.kubectl("patch", "mcptool", "prices", "--type=merge", '-p={"spec":{"suspend":false}}')
         assert "disabled by" in rig.wait("mcptool", "prices", "Disabled")["message"]
         assert rig.house.ask("GET", path)[1]["enabled"] is False
+
+
+def test_a_finalizer_that_a_copy_has_brought_along_goes_as_well(rig: Rig) -> None:
+    """`kubectl get -o yaml`, delete, apply: then kubectl owns it, and ours of before is gone."""
+    rig.apply("MCPTool", "back", {"builtin": "run_list"}, finalizers=[OURS, "a.example/b"])
+    rig.wait("mcptool", "back", "Ready")
+    rig.kubectl("delete", "mcptool", "back", "--wait=false")
+    until(lambda: rig.house.registered(f"{rig.namespace}.back") is None, "its end")
+    left = until(lambda: OURS not in (found := finalizers(rig, "back")) and found, "its end")
+    assert left == ["a.example/b"], "that of others stays"
+    rig.kubectl("patch", "mcptool", "back", "--type=merge", '-p={"metadata":{"finalizers":null}}')
+    assert until(lambda: rig.get("mcptool", "back") is None)
+
+
+def finalizers(rig: Rig, name: str) -> list[str]:
+    found = rig.get("mcptool", name) or {"metadata": {}}
+    return list(found["metadata"].get("finalizers", ()))
 
 
 def test_an_orphan_stays_at_the_server(rig: Rig) -> None:

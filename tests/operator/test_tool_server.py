@@ -101,7 +101,7 @@ async def test_no_fault_of_ours_holds_an_object_that_is_to_go_by_force(forced: b
     gone: list[Any] = []
 
     class Writer:
-        async def let_go(self, object: Any) -> None:
+        async def let_go(self, object: Any, finalizer: str) -> None:
             gone.append(object)
 
     async def broken(object: Any) -> None:

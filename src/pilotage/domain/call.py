@@ -74,6 +74,13 @@ def tenant_of(by: Principal) -> Tenant | None:
     return Tenant(found[1], found[2]) if found else None
 
 
+def holder_of(by: Principal) -> str:
+    """Whose the runs are that `by` starts: its own, or those of the namespace for which it acts, by
+    whichever key."""
+    tenant = tenant_of(by)
+    return tenant.name if tenant else by.name
+
+
 LET_GO = "let go"
 """The message of a cancellation by which a process lets a call of a run go: another process takes
 the step up. What runs elsewhere for it is left running."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
@@ -12,7 +14,7 @@ from cronsim import CronSim, CronSimError
 
 from pilotage.domain.errors import BadInput
 from pilotage.kubernetes.client import Client
-from pilotage.kubernetes.errors import AlreadyExists
+from pilotage.kubernetes.errors import AlreadyExists, ApiError, NotFound
 from pilotage.kubernetes.kind import Kind, Object
 from pilotage.operator.conditions import FALSE, READY, TRUE, Condition
 from pilotage.operator.definition import check_bounds
@@ -25,8 +27,9 @@ from pilotage.operator.status import StatusWriter, moment
 
 BY_PIPELINE = "pipeline"
 """The index of runs: namespace/name of their pipeline."""
-FORGOTTEN = timedelta(days=1)
-"""A time that was missed longer ago is not made up for."""
+AGAIN_SECONDS = 30.0
+"""How soon a run is made again that the cluster has refused."""
+NAME_LIMIT = 180
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,13 +83,17 @@ class Pipelines:
             if plan.get("suspend"):
                 what = "spec.schedule.suspend is true"
                 return Condition(READY, TRUE, "ScheduleSuspended", what), None
-            due, following = times(plan, _since(object, last), datetime.now(UTC))
+            due, following = times(plan, since(object, last), datetime.now(UTC))
         except BadInput as wrong:
             return Condition(READY, FALSE, "InvalidSchedule", str(wrong)), None
-        if due is not None:
-            more["lastScheduleTime"] = moment(due)
-            more["active"] += await self._start(object, active, due)
         more["nextScheduleTime"] = moment(following)
+        if due is not None:
+            try:
+                more["active"] += await self._start(object, active, due)
+            except ApiError as error:
+                what = f"the run of {moment(due)} could not be made: {error.what}"
+                return Condition(READY, FALSE, "NotStarted", what), AGAIN_SECONDS
+            more["lastScheduleTime"] = moment(due)
         ready = Condition(READY, TRUE, "Scheduled", f"runs at {plan['cron']} ({plan['timeZone']})")
         return ready, max(0.5, (following - datetime.now(UTC)).total_seconds())
 
@@ -103,15 +110,15 @@ class Pipelines:
             for one in active:
                 change = {"spec": {"cancelled": True}}
                 where = one["metadata"]
-                await self._parts.client.patch(
-                    self._parts.run, where["name"], change, where["namespace"]
-                )
+                with contextlib.suppress(NotFound):
+                    await self._parts.client.patch(
+                        self._parts.run, where["name"], change, where["namespace"]
+                    )
         spec = {"pipelineRef": {"name": meta["name"]}}
         if "inputs" in plan:
             spec["inputs"] = plan["inputs"]
-        name = f"{meta['name'][:180]}-{int(due.timestamp()) // 60}"
         head = {
-            "name": name,
+            "name": run_name(meta["name"], due),
             "namespace": meta["namespace"],
             "annotations": {f"{self._parts.run.group}/scheduled-at": moment(due)},
             "ownerReferences": [owner(object)],
@@ -153,20 +160,19 @@ def owner(object: Object) -> dict[str, Any]:
 
 
 def times(
-    plan: Mapping[str, Any], since: datetime, now: datetime
+    plan: Mapping[str, Any], begin: datetime, now: datetime
 ) -> tuple[datetime | None, datetime]:
-    """The newest time after `since` that has come and is not too late (None: there is none), and
+    """The newest time after `begin` that has come and is not too late (None: there is none), and
     the first one to come. BadInput where that is no time, or no zone."""
-    zone = zone_of(plan)
+    cron, local = plan["cron"], now.astimezone(zone_of(plan))
+    following = next(CronSim(cron, local), None)
+    if following is None:
+        raise BadInput(f"cron {cron!r} never comes", 'such as "0 3 * * *"')
+    newest = next(CronSim(cron, local + timedelta(microseconds=1), reverse=True), None)
     late = plan.get("startingDeadlineSeconds")
-    begin = since if late is None else max(since, now - timedelta(seconds=late))
-    begin = max(begin, now - FORGOTTEN)
-    due: datetime | None = None
-    for one in CronSim(plan["cron"], begin.astimezone(zone)):
-        if one > now:
-            return due, one.astimezone(UTC)
-        due = one.astimezone(UTC)
-    raise BadInput(f"cron {plan['cron']!r} never comes", 'such as "0 3 * * *"')
+    after = begin if late is None else max(begin, now - timedelta(seconds=late))
+    due = newest.astimezone(UTC) if newest is not None and newest > after else None
+    return due, following.astimezone(UTC)
 
 
 def zone_of(plan: Mapping[str, Any]) -> ZoneInfo:
@@ -214,7 +220,20 @@ def by_pipeline(run: Object) -> list[str]:
     return [f"{meta['namespace']}/{run['spec']['pipelineRef']['name']}"]
 
 
-def _since(object: Object, last: str | None) -> datetime:
+def run_name(pipeline: str, due: datetime) -> str:
+    """What the run of that time is called: the same again, so that it is made once."""
+    short = pipeline
+    if len(pipeline) > NAME_LIMIT:  # two that begin alike have two
+        short = f"{pipeline[: NAME_LIMIT - 9]}-{hashlib.sha256(pipeline.encode()).hexdigest()[:8]}"
+    return f"{short}-{int(due.timestamp()) // 60}"
+
+
+def since(object: Object, last: str | None) -> datetime:
+    """What came after this is made up for: the last run, or the begin of the schedule. One that is
+    new, or that waited until now, begins now."""
+    status = object.get("status") or {}
+    if last is None and "observedGeneration" in status and "nextScheduleTime" not in status:
+        return datetime.now(UTC)
     return datetime.fromisoformat(last or object["metadata"]["creationTimestamp"])
 
 

@@ -10,7 +10,7 @@ under this name and this UID is its run, whatever somebody may have written into
 
 from __future__ import annotations
 
-import logging
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
@@ -24,24 +24,20 @@ from pilotage.kubernetes import errors
 from pilotage.kubernetes.client import Client
 from pilotage.kubernetes.kind import Kind, Object
 from pilotage.operator import pipeline_document
+from pilotage.operator.approvals import UNTIED, Approvals
 from pilotage.operator.conditions import FALSE, TRUE, UNKNOWN, Condition
 from pilotage.operator.definition import check_bounds
+from pilotage.operator.mcptool import leave
 from pilotage.operator.runtime.store import Store
 from pilotage.operator.status import StatusWriter, moment, seconds_since
 from pilotage.operator.tool_server import Away, Full, ToolServer, spread
 
 LOOK_SECONDS, WAITING_SECONDS = 1.0, 3.0
 REFUSED_SECONDS, BUSY_SECONDS = 30.0, 60.0
-LETTING_GO_SECONDS = 600.0
+UNSURE_SECONDS = 60.0
+"""How long a start that was not answered may yet begin."""
 SUCCEEDED = "Succeeded"
 RUNS = "/api/v2/runs"
-_VERBS = {"approve": "approve", "reject": "reject", "retry": "resume"}
-UNTIED = (
-    "spec.approvals is not heard here: without the cluster's admission policy nobody can tell who "
-    "wrote it. Approve at the tool server (pilotage approvals, pilotage runs). It "
-)
-HOW = "; answer in spec.approvals, under the id in status.waiting"
-_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +66,8 @@ class PipelineRuns:
         self._runs: dict[str, tuple[str, dict[str, Any]]] = {}
         """By the UID of the object, its run at the server and what that runs. It knows of a start
         before our cache shows the status that we have written."""
-        self._told: set[tuple[str, ...]] = set()  # what people have said, and the server has heard
+        self._sent: dict[str, float] = {}  # by the UID, when the server was last told to start it
+        self._approvals = Approvals(parts.server, parts.cluster, untied=parts.untied)
 
     async def reconcile(self, key: str) -> float | None:
         """Start it, tell it what people say, and write down how it stands."""
@@ -135,9 +132,34 @@ class PipelineRuns:
         return {ACTING_FOR: tenant.name}
 
     async def _start(self, object: Object) -> tuple[dict[str, Any], dict[str, Any]]:
-        """Its run, started now or before a crash of ours. What it runs is fixed from here on."""
+        """Its run: the one that an earlier start of ours has made, of whose end we never heard, or
+        a new one. What it runs is fixed from here on."""
+        try:
+            view = await self._earlier(object)
+            if view is not None:
+                return view, {"digest": view["plan"]["digest"]}
+            return await self._started(object)
+        except Full as full:  # one namespace may have thousands: they must not keep it from others
+            raise _Later("ServerBusy", full.what, spread(BUSY_SECONDS)) from None
+        except (_Over, _Later, Away):
+            raise
+        except PilotageError as error:
+            raise _Later("NotStarted", str(error), REFUSED_SECONDS) from None
+
+    async def _earlier(self, object: Object) -> dict[str, Any] | None:
+        """How the run stands that the server has for it; None: it has none."""
+        try:
+            return await self._ask("GET", f"{RUNS}/{quote(await self._found(object))}", object)
+        except NotFound:
+            return None
+
+    async def _started(self, object: Object) -> tuple[dict[str, Any], dict[str, Any]]:
+        """A new run of it."""
         parts, meta, spec = self._parts, object["metadata"], object["spec"]
         if spec.get("cancelled"):
+            if time.monotonic() - self._sent.get(meta["uid"], -UNSURE_SECONDS) < UNSURE_SECONDS:
+                what = "it is cancelled; whether it had begun by then is not known yet"
+                raise _Later("Cancelling", what, LOOK_SECONDS)
             raise _Over("Cancelled", "it was cancelled before it began", "cancelled")
         name = spec["pipelineRef"]["name"]
         pipeline = parts.pipelines.get(f"{meta['namespace']}/{name}")
@@ -152,19 +174,12 @@ class PipelineRuns:
             if "timeoutSeconds" in spec:
                 body["timeout"] = spec["timeoutSeconds"]
             headers = {**self._headers(object), "Idempotency-Key": meta["uid"]}
+            self._sent[meta["uid"]] = time.monotonic()
             view = await parts.server.ask("POST", RUNS, body, headers)
-        except Conflict:  # the pipeline has changed since it was started
-            view = await self._ask("GET", f"{RUNS}/{quote(await self._found(object))}", object)
-        except Full as full:  # one namespace may have thousands: they must not keep it from others
-            raise _Later("ServerBusy", full.what, spread(BUSY_SECONDS)) from None
-        except Away:
-            raise
         except Unlinted as wrong:
             raise _Over("InvalidPipeline", _problems(wrong)) from None
         except BadInput as wrong:
             raise _Over("InvalidRun", str(wrong)) from None
-        except PilotageError as error:
-            raise _Later("NotStarted", str(error), REFUSED_SECONDS) from None
         meta = pipeline["metadata"]
         ran = {"uid": meta["uid"], "generation": meta["generation"]}
         return view, {**ran, "digest": view["plan"]["digest"]}
@@ -176,38 +191,20 @@ class PipelineRuns:
             return
         path, spec = f"{RUNS}/{quote(view['run'])}", object["spec"]
         if spec.get("cancelled"):
-            said = {"reason": "spec.cancelled"}
-            view |= await self._tell(f"{path}/cancel", said, self._headers(object)) or {}
+            try:
+                view |= await self._cancel(path, object, "spec.cancelled") or {}
+            except Away:
+                raise
+            except PilotageError as error:
+                raise _Later("NotCancelled", str(error), REFUSED_SECONDS) from None
             return
-        open_ones = {one["id"]: one["step"] for one in pipeline_document.waiting(view)}
-        calls = {one.get("approval") for one in view["steps"]}
-        for one in () if self._parts.untied else _approvals(object):
-            word = (object["metadata"]["uid"], one["id"], one["user"], one["decision"])
-            if one["id"] not in open_ones or word in self._told:
-                continue
-            verb, reason = _VERBS[one["decision"]], one.get("reason", "")
-            if one["id"] in calls and verb != "resume":
-                at, body = f"/api/v2/approvals/{quote(one['id'])}/{verb}", {"reason": reason}
-            else:
-                body = {"step": open_ones[one["id"]], "reason": reason}
-                at = f"{path}/{verb}"
-            person = f"kubernetes:{self._parts.cluster}:{one['user']}"
-            await self._tell(at, body, {ACTING_FOR: person})
-            self._told.add(word)
+        await self._approvals.bring(object, view, path)
 
-    async def _tell(
-        self, path: str, body: Mapping[str, Any], headers: Mapping[str, str]
-    ) -> dict[str, Any] | None:
-        """Say it, in the name that the headers hold. What was said before, or comes too late, is no
-        error; what they may not say is told by the server, and shown as it waits on."""
+    async def _cancel(self, path: str, object: Object, why: str) -> dict[str, Any] | None:
+        """What was cancelled before, or has ended, is no error."""
         try:
-            return await self._parts.server.ask("POST", path, body, headers)
-        except Away:
-            raise
+            return await self._ask("POST", f"{path}/cancel", object, {"reason": why})
         except (Conflict, NotFound):
-            return None
-        except PilotageError as error:
-            _log.warning("%s of %s is refused: %s", path, headers[ACTING_FOR], error)
             return None
 
     async def _mirror(
@@ -226,13 +223,11 @@ class PipelineRuns:
             "waiting": waits or None,
         }
         said = _condition(view, waits)
-        if self._parts.untied and _answered(object, waits):
+        if self._approvals.unheard(object, waits):
             said = Condition(SUCCEEDED, UNKNOWN, "ApprovalsRefused", UNTIED + said.message)
         elif waits:
-            lost = pipeline_document.never_waited(view, _said(object))
-            how = "" if self._parts.untied else HOW
-            slip = f"; nothing ever waited under {lost!r}" if lost else ""
-            said = replace(said, message=said.message + how + slip)
+            remarks = self._approvals.remarks(object, view)
+            said = replace(said, message="; ".join([said.message, *remarks]))
         await self._parts.status.write(object, [said], more)
         if ended:
             self._forget(object)
@@ -243,7 +238,8 @@ class PipelineRuns:
     def _forget(self, object: Object) -> None:
         uid = object["metadata"]["uid"]
         self._runs.pop(uid, None)
-        self._told = {word for word in self._told if word[0] != uid}
+        self._sent.pop(uid, None)
+        self._approvals.forget(uid)
 
     async def _refuse(self, object: Object, over: _Over) -> None:
         """It has ended, and no run of it goes on."""
@@ -265,29 +261,29 @@ class PipelineRuns:
 
     async def _leave(self, object: Object) -> float | None:
         """What still runs is ended first."""
-        meta = object["metadata"]
-        if self._parts.finalizer not in meta.get("finalizers", ()):
-            return None
-        try:
-            await self._end(object)
-        except Away as away:
-            if seconds_since(meta["deletionTimestamp"]) < LETTING_GO_SECONDS:
-                return away.seconds
-        await self._parts.status.let_go(object)
-        self._forget(object)
-        return None
+        again = await leave(
+            object, self._parts.status, self._parts.finalizer, self._end, _not_cancelled
+        )
+        if again is None:
+            self._forget(object)
+        return again
 
     async def _end(self, object: Object) -> None:
         """Its run, also one that was started and never written down."""
-        if (object.get("status") or {}).get("completionTime"):
+        status = object.get("status") or {}
+        if "completionTime" in status and "runId" in status:
             return
         try:
             known = self._runs.get(object["metadata"]["uid"])
             run = known[0] if known else await self._found(object)
         except NotFound:
             return
-        said = {"reason": "it was deleted"}
-        await self._tell(f"{RUNS}/{quote(run)}/cancel", said, self._headers(object))
+        await self._cancel(f"{RUNS}/{quote(run)}", object, "it was deleted")
+
+
+def _not_cancelled(object: Object, why: Condition) -> tuple[list[Condition], Mapping[str, Any]]:
+    what = f"it is deleted, and its run is not cancelled: {why.message}"
+    return [Condition(SUCCEEDED, UNKNOWN, "Terminating", what)], _kept(object.get("status") or {})
 
 
 class _Over(PilotageError):
@@ -325,23 +321,6 @@ def _condition(view: Mapping[str, Any], waits: list[dict[str, Any]]) -> Conditio
         return Condition(SUCCEEDED, TRUE, "Succeeded", f"run {view['run']} has succeeded")
     reason = "".join(word.capitalize() for word in str(view["outcome"]).split("_"))
     return Condition(SUCCEEDED, FALSE, reason, str(view.get("error") or view.get("why") or reason))
-
-
-def _approvals(object: Object) -> list[dict[str, Any]]:
-    """What people have said in it; none where that is too large to be kept."""
-    found = object["spec"].get("approvals")
-    return found if isinstance(found, list) else []
-
-
-def _said(object: Object) -> list[str]:
-    """The ids that people have said something of."""
-    return [one["id"] for one in _approvals(object)]
-
-
-def _answered(object: Object, waits: list[dict[str, Any]]) -> bool:
-    """Has anybody written a word about what waits?"""
-    said = _said(object)
-    return any(one["id"] in said for one in waits)
 
 
 def _problems(wrong: Unlinted) -> str:

@@ -100,28 +100,36 @@ class Tools:
             await unregister(object, self._registrar)
 
 
+Words = Callable[[Object, Condition], tuple[list[Condition], Mapping[str, Any]]]
+
+
+def _not_unregistered(object: Object, why: Condition) -> tuple[list[Condition], Mapping[str, Any]]:
+    ready = Condition(READY, FALSE, "Terminating", f"not unregistered: {why.message}")
+    return [why, ready], kept(object)
+
+
 async def leave(
     object: Object,
     status: StatusWriter,
     finalizer: str,
     unregister: Callable[[Object], Awaitable[None]],
+    words: Words = _not_unregistered,
 ) -> float | None:
-    """The object is to go: take what it stands for away first, and let it go then."""
+    """The object is to go: take what it stands for away first, and let it go then. `words`: what
+    its status says where that cannot be done yet. Seconds until it is tried again."""
     if finalizer not in object["metadata"].get("finalizers", ()):
         return None
     try:
         await unregister(object)
     except PilotageError as error:
         if not given_up(object):
-            said = refused(error)
-            ready = Condition(READY, FALSE, "Terminating", f"not unregistered: {said.message}")
-            await status.write(object, [said, ready], kept(object))
+            await status.write(object, *words(object, refused(error)))
             return min(error.seconds if isinstance(error, Away) else 5.0, 30.0)
     except Exception:  # a fault of ours holds nobody's object for ever
         if not given_up(object):
             raise
         _log.exception("%s was let go, and was not unregistered", object["metadata"]["name"])
-    await status.let_go(object)
+    await status.let_go(object, finalizer)
     return None
 
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
 from pilotage.kubernetes.client import Client
+from pilotage.kubernetes.errors import NotFound
 from pilotage.kubernetes.kind import Kind, Object
 from pilotage.operator import conditions
 from pilotage.operator.conditions import READY, TRUE, Condition
@@ -55,10 +57,16 @@ class StatusWriter:
             meta = {**identity(object), "finalizers": [finalizer]}
             await self._client.apply(self._kind, {"metadata": meta}, manager=MANAGER)
 
-    async def let_go(self, object: Object) -> None:
-        """The finalizer is ours alone to take away; those of others stay."""
-        meta = identity(object)
-        await self._client.apply(self._kind, {"metadata": meta}, manager=MANAGER)
+    async def let_go(self, object: Object, finalizer: str) -> None:
+        """Take our finalizer away, whoever has put it there: a copy of the object brings it along,
+        and then another manager owns it. Those of others stay. Conflict: it has changed since."""
+        meta = object["metadata"]
+        left = [one for one in meta.get("finalizers", ()) if one != finalizer]
+        change = {"finalizers": left, "resourceVersion": meta["resourceVersion"]}
+        with contextlib.suppress(NotFound):
+            await self._client.patch(
+                self._kind, meta["name"], {"metadata": change}, meta["namespace"], manager=MANAGER
+            )
 
 
 def identity(object: Object) -> dict[str, Any]:

@@ -2,15 +2,15 @@
 
 Whoever started a run sees it, cancels it and tries it again. Anybody else needs runs:read to know
 that it is there at all, and runs:approve to say anything. To approve or reject always needs
-runs:approve. A namespace of a cluster, for which a program acts, knows its own runs alone: the key
-of that program is for all of them.
+runs:approve. A namespace of a cluster, for which a program acts, knows its own runs alone, by
+whichever key they were started: the key of that program is for all of them.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 
-from pilotage.domain.call import Principal, tenant_of
+from pilotage.domain.call import Principal, holder_of, tenant_of
 from pilotage.domain.errors import Busy, Denied, NotFound
 from pilotage.domain.pipeline import Pipeline
 from pilotage.domain.run import RunState, RunSummary
@@ -50,7 +50,7 @@ class RunAccess:
     async def start(self, pipeline: Pipeline, given: Given, by: Principal) -> str:
         """A run of theirs, see Runs.start; Busy where OPEN_EACH of theirs have not ended. That they
         may start one was checked."""
-        open_ones = rows.open_of(self._database, by.name)
+        open_ones = rows.open_of(self._database, holder_of(by))
         if open_ones >= OPEN_EACH and not self.started(by, given.key):
             what = f"{OPEN_EACH} runs of {by.name} have not ended"
             raise Busy(what, "pilotage runs list shows them, pilotage runs cancel ends one")
@@ -58,17 +58,17 @@ class RunAccess:
 
     def started(self, by: Principal, key: str | None) -> bool:
         """Have they started a run under this idempotency key before?"""
-        return key is not None and rows.under(self._database, by.name, key) is not None
+        return key is not None and rows.under(self._database, holder_of(by), key) is not None
 
     def under(self, by: Principal, key: str) -> list[RunSummary]:
         """The run that they have started under this idempotency key, if there is one."""
-        found = rows.under(self._database, by.name, key)
+        found = rows.under(self._database, holder_of(by), key)
         return [] if found is None else [self.runs.summary(found.id)]
 
     def seen(self, run: str, by: Principal) -> RunSummary:
         """The run; NotFound where it is not there, and the same where it is not theirs to see."""
         found = self.runs.summary(run)
-        if found.principal != by.name and not self._reads(by):
+        if found.principal != holder_of(by) and not self._reads(by):
             self._refuse(by.name, f"run {run} of {found.principal} was asked for")
             raise NotFound(f"there is no run {run}", "pilotage runs list")
         return found
@@ -83,7 +83,7 @@ class RunAccess:
     def spoken_to(self, run: str, by: Principal, verb: str) -> RunSummary:
         """The same for who wants to `approve`, `reject`, `resume` or `cancel` it."""
         found = self.seen(run, by)
-        own = found.principal == by.name and verb in ("cancel", "resume")
+        own = found.principal == holder_of(by) and verb in ("cancel", "resume")
         if not own:
             self.check(by, APPROVE)
         elif verb == "resume":
@@ -100,7 +100,7 @@ class RunAccess:
     ) -> list[RunSummary]:
         """The newest first, of those that are theirs to see."""
         if not self._reads(by):
-            if wanted.principal not in (None, by.name):
+            if wanted.principal not in (None, holder_of(by)):
                 return []
-            wanted = Wanted(wanted.pipeline, by.name, wanted.begins)
+            wanted = Wanted(wanted.pipeline, holder_of(by), wanted.begins)
         return self.runs.newest(limit, before, state, wanted)

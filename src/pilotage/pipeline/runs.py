@@ -18,7 +18,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mappi
 from pathlib import Path
 from typing import Any, TypeVar
 
-from pilotage.domain.call import Outcome, Principal
+from pilotage.domain.call import Outcome, Principal, holder_of
 from pilotage.domain.errors import Conflict, NotFound, PilotageError
 from pilotage.domain.ids import new_id
 from pilotage.domain.pipeline import Pipeline
@@ -92,9 +92,9 @@ class Runs:
             **ready,
         }
         first = journal.row(Event(0, now, Kind.CREATED, None, body))
-        name, state = pipeline.name, RunState.QUEUED.value
+        name, state, whose = pipeline.name, RunState.QUEUED.value, holder_of(by)
         row = rows.RunRow(
-            0, new_id(), by.name, given.key, name, frozen.digest, None, None, now, now, state, None
+            0, new_id(), whose, given.key, name, frozen.digest, None, None, now, now, state, None
         )
 
         def create(connection: sqlite3.Connection) -> tuple[rows.RunRow, bool]:

@@ -181,6 +181,14 @@ MIGRATIONS: tuple[str, ...] = (
     """
     ALTER TABLE registration ADD COLUMN disabled_by TEXT NOT NULL DEFAULT '';
     """,
+    # Runs of a namespace are its own, by whichever key: "kubernetes:CLUSTER/NAMESPACE via KEY" was
+    # their principal before. A person's name has a colon where that has its slash.
+    """
+    UPDATE OR IGNORE run SET principal = substr(principal, 1, instr(principal, ' via ') - 1)
+    WHERE principal GLOB 'kubernetes:?*/?* via ?*'
+        AND instr(substr(principal, 12), '/') > 0
+        AND instr(substr(principal, 12, instr(substr(principal, 12), '/')), ':') = 0;
+    """,
 )
 
 

@@ -16,7 +16,7 @@ from pilotage.domain.ids import new_id
 from pilotage.server.http import BY
 
 CHANGES = ("tools:write", "tools:approve")
-_WHO = re.compile(r"[!-~](?:[ -~]{0,199}[!-~])?")
+_WHO = re.compile(r"[!-~](?:[ -~]{0,510}[!-~])?")
 
 
 def speaker(app: App, request: Request) -> Principal:
@@ -27,7 +27,7 @@ def speaker(app: App, request: Request) -> Principal:
     if person is None:
         return by
     if not _WHO.fullmatch(person) or VIA in person:
-        raise BadInput(f"{ACTING_FOR} is no name", "1 to 200 printable ASCII characters")
+        raise BadInput(f"{ACTING_FOR} is no name", "1 to 512 printable ASCII characters")
     if not app.policy.may(by, f"act:for:{person}"):
         why = f"no role of {by.name} allows act:for:{person}"
         app.audit.refuse(new_id(), "", by.name, "rest", why)

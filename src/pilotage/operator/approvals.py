@@ -1,0 +1,95 @@
+"""What people write into `spec.approvals`, brought to the tool server in their names."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from typing import Any
+from urllib.parse import quote
+
+from pilotage.domain.call import ACTING_FOR
+from pilotage.domain.errors import Conflict, NotFound, PilotageError
+from pilotage.kubernetes.kind import Object
+from pilotage.operator import pipeline_document
+from pilotage.operator.tool_server import Away, ToolServer
+
+UNTIED = (
+    "spec.approvals is not heard here: without the cluster's admission policy nobody can tell who "
+    "wrote it. Approve at the tool server (pilotage approvals, pilotage runs). It "
+)
+HOW = "answer in spec.approvals, under the id in status.waiting"
+_VERBS = {"approve": "approve", "reject": "reject", "retry": "resume"}
+_PLAIN = "".join(chr(one) for one in range(ord(" "), ord("~") + 1) if chr(one) != "%")
+"""What the server takes in a name as it is."""
+_log = logging.getLogger(__name__)
+
+
+class Approvals:
+    """`cluster` is our name of the cluster. `untied`: nothing here ties an approval to who wrote
+    it, so none that stands in an object counts."""
+
+    def __init__(self, server: ToolServer, cluster: str, *, untied: bool) -> None:
+        self._server, self._cluster, self.untied = server, cluster, untied
+        self._told: dict[tuple[str, ...], str] = {}
+        """What people have said and the server has heard; why it refused, "" where it did not."""
+
+    async def bring(self, object: Object, view: Mapping[str, Any], path: str) -> None:
+        """Tell the server what people have said of what waits in the run at `path`, each once."""
+        open_ones = {one["id"]: one["step"] for one in pipeline_document.waiting(view)}
+        calls = {one.get("approval") for one in view["steps"]}
+        for one in () if self.untied else _all(object):
+            word = _word(object, one)
+            if one["id"] not in open_ones or word in self._told:
+                continue
+            verb, reason = _VERBS[one["decision"]], one.get("reason", "")
+            if one["id"] in calls and verb != "resume":
+                at, body = f"/api/v2/approvals/{quote(one['id'])}/{verb}", {"reason": reason}
+            else:
+                body = {"step": open_ones[one["id"]], "reason": reason}
+                at = f"{path}/{verb}"
+            self._told[word] = await self._relay(at, body, one["user"])
+
+    async def _relay(self, path: str, body: Mapping[str, Any], user: str) -> str:
+        """Why the word of this person does not count; "": it does, was said before, or comes too
+        late."""
+        who = quote(f"kubernetes:{self._cluster}:{user}", safe=_PLAIN)
+        try:
+            await self._server.ask("POST", path, body, {ACTING_FOR: who})
+        except Away:
+            raise
+        except (Conflict, NotFound):
+            return ""
+        except PilotageError as error:
+            _log.warning("%s of %s is refused: %s", path, who, error)
+            return f"what {user} says is refused: {error}"
+        return ""
+
+    def remarks(self, object: Object, view: Mapping[str, Any]) -> list[str]:
+        """What who answers, or has answered in vain, should know."""
+        told = [] if self.untied else [HOW]
+        lost = pipeline_document.never_waited(view, [one["id"] for one in _all(object)])
+        if lost:
+            told.append(f"nothing ever waited under {lost!r}")
+        open_ones = {one["id"] for one in pipeline_document.waiting(view)}
+        words = [_word(object, one) for one in _all(object) if one["id"] in open_ones]
+        return told + [why for word in words if (why := self._told.get(word))]
+
+    def forget(self, uid: str) -> None:
+        """Its run has ended."""
+        self._told = {word: why for word, why in self._told.items() if word[0] != uid}
+
+    def unheard(self, object: Object, waits: list[dict[str, Any]]) -> bool:
+        """Has anybody written a word about what waits, where none counts?"""
+        said = {one["id"] for one in _all(object)}
+        return self.untied and any(one["id"] in said for one in waits)
+
+
+def _all(object: Object) -> list[dict[str, Any]]:
+    """What people have said in it; none where that is too large to be kept."""
+    found = object["spec"].get("approvals")
+    return found if isinstance(found, list) else []
+
+
+def _word(object: Object, one: Mapping[str, Any]) -> tuple[str, ...]:
+    """What one person has said, of which run."""
+    return object["metadata"]["uid"], one["id"], one["user"], one["decision"]
