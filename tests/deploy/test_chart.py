@@ -63,6 +63,11 @@ def test_a_packaged_chart_has_in_it_what_the_folder_has_by_links(
         ("scope=cluser", "value must be one of 'cluster', 'namespace'"),
         ("server.tls.mode=secret", "/server/tls/secretName"),
         ("server.enabled=false", "/operator/serverUrl"),
+        (
+            "scope=namespace,server.enabled=false,operator.serverUrl=https://a.example,"
+            "operator.keySecret=key",
+            "operator.clusterName says what the server calls this cluster",
+        ),
         ("server.roles.guest.effect={read}", "'effect' not allowed"),
         ("operator.secretNamespaces={Shop}", "does not match pattern"),
         ("server.roles.cluster=null", "missing property 'cluster'"),
@@ -72,6 +77,12 @@ def test_a_value_that_means_nothing_is_refused(helm_program: Path, given: str, s
     with pytest.raises(ClusterError) as refused:
         manifests.rendered("default", f"--set={given}")
     assert said in str(refused.value)
+
+
+def test_services_are_open_to_tools_under_the_domain_of_the_cluster(helm_program: Path) -> None:
+    made = manifests.rendered("default", "--set=operator.clusterDomain=corp.example")
+    assert "'*.svc.corp.example'" in made
+    assert "cluster.local" not in made
 
 
 def test_tools_are_given_no_wildcards_and_no_rights_over_rights(helm_program: Path) -> None:

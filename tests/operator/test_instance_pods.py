@@ -98,6 +98,14 @@ def test_pods_of_before_are_available_while_the_new_ones_are_not() -> None:
     assert rolled_out[2].startswith("1 of 2 pods made anew, those of before answer")
 
 
+def test_some_pods_that_crash_are_said_though_another_answers() -> None:
+    half = deployment(replicas=3, updatedReplicas=3, availableReplicas=1)
+    available, rolled_out = said(half, pod("a-1", LOOPS, ENDED), replicas=3)
+    assert available[:2] == ("True", "Available")
+    assert rolled_out[:2] == ("False", "Crashing")
+    assert rolled_out[2].startswith("1 of 3 pods are ready; a-1: CrashLoopBackOff")
+
+
 def test_what_the_deployment_says_of_an_older_spec_counts_for_nothing() -> None:
     late = deployment(observedGeneration=1, availableReplicas=1)
     assert not instance_pods.is_rolled_out(late, 1)

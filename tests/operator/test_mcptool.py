@@ -13,7 +13,7 @@ from typing import Any
 import yaml
 
 from article import appendix_c
-from operator_rig import Rig, until
+from operator_rig import CLUSTER, Rig, until
 
 CANARY = "canary-7f3a9c-never-to-be-seen"
 PRICE: dict[str, Any] = {"type": "object", "properties": {"id": {"type": "integer"}}}
@@ -196,6 +196,16 @@ def test_two_objects_cannot_have_one_name_and_the_second_waits_for_it(rig: Rig) 
     view = rig.house.registered("scan")
     assert view is not None
     assert view["definition"]["tool"] == "security_scanner"
+
+
+def test_what_is_registered_from_when_the_cluster_had_another_name_is_told_apart(rig: Rig) -> None:
+    rig.apply("MCPTool", "renamed", {"builtin": "run_list"})
+    rig.wait("mcptool", "renamed", "Ready")
+    rig.operators[0].stop()
+    rig.operate("--cluster-name", "other")
+    said = rig.wait("mcptool", "renamed", "NameTaken")["message"]
+    assert f"of this very object, as one of the cluster {CLUSTER}" in said
+    assert f"pilotage tools remove {rig.namespace}.renamed" in said
 
 
 def test_nobody_calls_it_while_it_is_suspended(rig: Rig) -> None:

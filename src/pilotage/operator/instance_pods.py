@@ -13,6 +13,7 @@ from pilotage.operator.conditions import FALSE, TRUE, Condition
 
 AVAILABLE = "Available"
 ROLLED_OUT = "RolledOut"
+_COUNTS = ("replicas", "updatedReplicas", "availableReplicas")
 _STARTING = ("ContainerCreating", "PodInitializing")
 _IMAGE = (
     "ErrImagePull",
@@ -34,21 +35,18 @@ class Trouble:
 
 
 def is_rolled_out(deployment: Object, wanted: int) -> bool:
-    """Do all pods run what the Deployment says now, and is one of them ready?"""
+    """Do all pods run what the Deployment says now, and are they ready?"""
     status = deployment.get("status") or {}
     if status.get("observedGeneration", 0) < deployment["metadata"]["generation"]:
         return False
-    count, new = status.get("replicas", 0), status.get("updatedReplicas", 0)
-    if not wanted:
-        return bool(count == 0)
-    return bool(count == new == wanted and status.get("availableReplicas", 0) >= 1)
+    return all(status.get(name, 0) == wanted for name in _COUNTS)
 
 
 def conditions(
     spec: Mapping[str, Any], deployment: Object, pods: Iterable[Object]
 ) -> list[Condition]:
-    """Available: one can be called at least. RolledOut: none is of an older version. `pods` are
-    looked at where that is not so."""
+    """Available: one can be called at least. RolledOut: all are ready, and none is of an older
+    version. `pods` are looked at where that is not so."""
     wanted, status = int(spec["replicas"]), deployment.get("status") or {}
     count = status.get("availableReplicas", 0)
     if spec.get("suspend") or not wanted:
@@ -67,8 +65,11 @@ def conditions(
     why = f"; {trouble.said}" if trouble else ""
     if not count:
         return [Condition(AVAILABLE, FALSE, reason, ready + why)]
-    new = f"{status.get('updatedReplicas', 0)} of {counted(wanted, 'pod')}"
-    said = f"{new} made anew, those of before answer until they are ready{why}"
+    made_anew = int(status.get("updatedReplicas", 0))
+    said = ready + why
+    if status.get("replicas", 0) != made_anew:
+        made = f"{made_anew} of {counted(wanted, 'pod')} made anew"
+        said = f"{made}, those of before answer until they are ready{why}"
     return [
         Condition(AVAILABLE, TRUE, AVAILABLE, f"{counted(count, 'pod')} can be called"),
         Condition(ROLLED_OUT, FALSE, reason, said),

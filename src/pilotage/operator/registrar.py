@@ -124,13 +124,24 @@ class Registrar:
         try:
             standing = await self.server.put(wanted, owner)
         except Conflict as taken:
-            raise Conflict(self._named(taken.what, namespace), taken.hint) from None
+            raise self._taken(taken, object, wanted.name) from None
         await self._forget(self._secrets(object) - {secret.name for secret in wanted.secrets})
         if suspended and standing.state != "disabled":
             return await self.server.enable(wanted.name, owner, on=False)
         if not suspended and standing.state == "disabled" and not standing.held:
             return await self.server.enable(wanted.name, owner, on=True)
         return standing
+
+    def _taken(self, taken: Conflict, object: Object, name: str) -> Conflict:
+        """The name is another's; or our own, from when this cluster was called otherwise."""
+        place = self.place(object)
+        for found in _OWNER.finditer(taken.what):
+            cluster, _, rest = found["holder"].partition("/")
+            if cluster != self.cluster and rest == f"{place.namespace}/{place.uid}":
+                what = f"the server has it of this very object, as one of the cluster {cluster}"
+                mend = f"--cluster-name {cluster}, as before; or: pilotage tools remove {name}"
+                return Conflict(what, mend)
+        return Conflict(self._named(taken.what, place.namespace), taken.hint)
 
     def _named(self, text: str, namespace: str) -> str:
         """With the object in the place of the owner's text, where it is one of ours. Of another

@@ -14,6 +14,7 @@ from cluster.access import Access
 
 from kubernetes.hosting import FREE, asked, comes, hosted, running, value
 from kubernetes.made import config_map
+from kubernetes.wire import Wire
 from pilotage.domain.errors import BadInput, Unavailable
 from pilotage.kubernetes import kubeconfig
 from pilotage.kubernetes.client import Client
@@ -80,6 +81,29 @@ async def test_it_is_ready_once_its_caches_are_full_and_not_before(
 
         await comes(ready)
         assert "[+]caches ok" in (await asked(host, "/readyz?verbose"))[1]
+
+
+async def test_it_is_not_ready_while_a_cache_does_not_follow_the_cluster(
+    entrance: Cluster, namespace: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pilotage.operator.runtime.host.STALE_SECONDS", 0.2)
+    async with Wire(entrance) as wire:
+        host = hosted(wire.cluster, namespace)
+        host.controller("settings", host.informer(CONFIG_MAP), nothing)
+        async with running(host):
+
+            async def ready() -> bool:
+                return (await asked(host, "/readyz"))[0] == 200
+
+            async def stale() -> bool:
+                why = (await asked(host, "/readyz"))[1]
+                return f"do not follow the cluster: configmaps in {namespace}" in why
+
+            await comes(ready)
+            wire.cut()
+            await comes(stale)
+            wire.mend()
+            await comes(ready)
 
 
 async def _allow(client: Client, namespace: str, *rules: Object) -> None:

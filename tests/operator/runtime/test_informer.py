@@ -151,8 +151,11 @@ async def test_a_watch_that_was_cut_goes_on_without_a_second_list(
         await client.delete(CONFIG_MAP, "a", namespace)
         await client.create(CONFIG_MAP, config_map(namespace, "c"))
         await until(lambda: informer.wrong is not None)
+        assert informer.stale(0).startswith(f"configmaps in {namespace} (")
+        assert informer.stale(60) == ""
         wire.mend()
         await until(lambda: len(heard.changes) >= 4)
+        assert informer.stale(0) == ""
         assert heard.said()[2:] == [("deleted", "a"), ("added", "c")]
         assert informer.lists == 1
         assert informer.wrong is None

@@ -32,6 +32,8 @@ from pilotage.operator.runtime.store import Index
 
 SYNC_SECONDS = 120.0
 """Caches that take longer to fill end the process: it could do nothing but look alive."""
+STALE_SECONDS = 60.0
+"""A watch that has been refused for so long is no hiccup: what the cache shows is of the past."""
 GRACE_SECONDS = 20.0
 """How long workers may finish what they have, of the 30 s that a pod has to end."""
 HANDOVER_SECONDS = 1.0
@@ -51,6 +53,7 @@ class Host:
         self.metrics.follow(self.client)
         self.endpoints = Endpoints(self.metrics.text, CONTENT_TYPE)
         self.endpoints.ready["caches"] = self._unsynced
+        self.endpoints.ready["watches"] = self._stale
         self.endpoints.health["workers"] = self._stuck
         me = identity()
         self.events = Recorder(self.client, component, me)
@@ -232,6 +235,11 @@ class Host:
         late = [one for one in self._informers.values() if not one.synced.is_set()]
         said = [f"{one.kind}" + (f" ({one.wrong})" if one.wrong else "") for one in late]
         return f"caches are not full: {'; '.join(said)}" if said else ""
+
+    def _stale(self) -> str:
+        said = filter(None, (one.stale(STALE_SECONDS) for one in self._informers.values()))
+        found = "; ".join(said)
+        return f"caches do not follow the cluster: {found}" if found else ""
 
     def _stuck(self) -> str:
         return "; ".join(filter(None, (each.stuck() for each in self._controllers)))

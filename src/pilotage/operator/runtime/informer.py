@@ -58,6 +58,13 @@ class _Scope:
         self.version = ""
         self.synced = False
         self.keys: set[str] = set()
+        self.wrong: PilotageError | None = None
+        self.since = 0.0
+        """Since when it is wrong, by the monotonic clock."""
+
+    @property
+    def where(self) -> str:
+        return self.namespace or "all namespaces"
 
 
 class Informer:
@@ -79,12 +86,24 @@ class Informer:
         self.synced = asyncio.Event()
         self.lists = 0
         """How often all was listed: more than once a scope says that watches were too old."""
-        self.wrong: PilotageError | None = None
-        """Why it does not follow the server at this moment; None: it does."""
         self._client, self._labels, self._fields, self._page = client, labels, fields, page
         wanted = namespaces if kind.namespaced and namespaces else (None,)
         self._scopes = [_Scope(each) for each in wanted]
         self._handlers: list[Handler] = []
+
+    @property
+    def wrong(self) -> PilotageError | None:
+        """Why it does not follow the server at this moment; None: it does."""
+        return next((one.wrong for one in self._scopes if one.wrong is not None), None)
+
+    def stale(self, seconds: float) -> str:
+        """Why what it shows may be no more so: it has not followed the server for so long; "": it
+        has."""
+        now = time.monotonic()
+        for one in self._scopes:
+            if one.wrong is not None and now - one.since > seconds:
+                return f"{self.kind} in {one.where} ({one.wrong})"
+        return ""
 
     def on_change(self, handler: Handler) -> None:
         """From now on; what is in the store already is told at once, as initial."""
@@ -114,7 +133,7 @@ class Informer:
                 self._ill(scope, error)
             if time.monotonic() - began > SHORT_SECONDS or scope.version not in ("", seen):
                 reconnect.reset()
-            if self.wrong is not None or scope.version in ("", seen):
+            if scope.wrong is not None or scope.version in ("", seen):
                 await asyncio.sleep(reconnect.next())
 
     async def _list(self, scope: _Scope) -> None:
@@ -150,7 +169,7 @@ class Informer:
             labels=self._labels,
             fields=self._fields,
             seconds=random.randint(*WATCH_SECONDS),
-            opened=self._well,
+            opened=lambda: self._well(scope),
         )
         async with contextlib.aclosing(events):
             async for event in events:
@@ -182,16 +201,18 @@ class Informer:
             except Exception:  # one that fails must not keep the others from hearing
                 _log.exception("%s %s: a handler failed", self.kind, change.key)
 
-    def _well(self) -> None:
-        if self.wrong is not None:
-            _log.info("%s: followed again", self.kind)
-        self.wrong = None
+    def _well(self, scope: _Scope) -> None:
+        if scope.wrong is not None:
+            _log.info("%s in %s: followed again", self.kind, scope.where)
+        scope.wrong = None
 
     def _ill(self, scope: _Scope, error: PilotageError) -> None:
         if isinstance(error, Forbidden | NotFound | Unauthorized):
             level = logging.ERROR  # somebody must mend this
         else:
             level = logging.INFO if isinstance(error, TooManyRequests) else logging.WARNING
-        if self.wrong is None or type(self.wrong) is not type(error):
-            _log.log(level, "%s in %s: %s", self.kind, scope.namespace or "all namespaces", error)
-        self.wrong = error
+        if scope.wrong is None or type(scope.wrong) is not type(error):
+            _log.log(level, "%s in %s: %s", self.kind, scope.where, error)
+        if scope.wrong is None:
+            scope.since = time.monotonic()
+        scope.wrong = error
