@@ -30,8 +30,9 @@ SKEW_SECONDS = 60.0
 """The API server's clock may be so much behind."""
 MOST = 200
 """Objects in one deployment."""
+TTL = "ttlSecondsAfterFinished"
 _DELETING = {
-    JOB.resource: ("ttlSecondsAfterFinished", "it"),
+    JOB.resource: (TTL, "it"),
     "statefulsets.apps": ("persistentVolumeClaimRetentionPolicy", "its volumes"),
 }
 """Fields of a spec by which the cluster deletes later, and what."""
@@ -64,6 +65,16 @@ class Item:
     def namespace(self) -> str | None:
         found: str | None = self.wanted["metadata"].get("namespace")
         return found
+
+    @property
+    def key(self) -> tuple[str, str | None, str]:
+        return self.kind.resource, self.namespace, self.name
+
+    @property
+    def uid(self) -> str:
+        """Of the object that was there; "": there was none."""
+        there = self.begun or self.before is not None
+        return str(self.after["metadata"]["uid"]) if there else ""
 
     @property
     def label(self) -> str:

@@ -10,9 +10,9 @@ from typing import Any
 from pilotage.domain.call import LET_GO
 from pilotage.domain.errors import PilotageError
 from pilotage.kubernetes.client import Client
-from pilotage.kubernetes.errors import NotFound
-from pilotage.kubernetes.kind import POD, Object
-from pilotage.kubernetes.plan import BEFORE, MANAGER, Item, noted, revision
+from pilotage.kubernetes.errors import Conflict, Invalid, NotFound
+from pilotage.kubernetes.kind import JOB, POD, Object
+from pilotage.kubernetes.plan import BEFORE, MANAGER, TTL, Item, noted, revision
 from pilotage.kubernetes.rollout import ready, standing
 from pilotage.kubernetes.waiting import NotUp, Rollouts, Tell
 
@@ -20,6 +20,9 @@ BACK_SECONDS = 120.0
 """How long is waited for what was there before to be up again."""
 _KEPT = ("namespaces", "persistentvolumeclaims", "customresourcedefinitions.apiextensions.k8s.io")
 """Not removed on the way back: others may have put something there meanwhile."""
+HELD_SECONDS = 604_800
+"""How long the cluster keeps a new Job that has ended, at least, while its deployment is under way:
+one that went before would be made again, and run again, by who takes the deployment up."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +62,8 @@ class Release:
     extra: list[Callable[[], Awaitable[None]]] = field(default_factory=list)
     idle: list[str] = field(default_factory=list)
     """What has come up with no pod, and why."""
+    uids: dict[tuple[str, str | None, str], str] = field(default_factory=dict)
+    """Of what was applied: an object that is gone is not made again."""
     rolled_back: bool = False
     revisions: list[dict[str, str]] = field(default_factory=list)
 
@@ -67,20 +72,57 @@ class Release:
         self.rollouts = Rollouts(self.client, self.tell, self.seconds)
 
     async def apply(self, item: Item) -> None:
-        """As the manifest has it, with the way back noted at the object until `settle`."""
+        """As the manifest has it, with the way back noted at the object until `settle`. NotUp: a
+        Job that was there is gone."""
         wanted = item.wanted
         if item.change != "unchanged":
-            meta = dict(wanted["metadata"])
-            meta["annotations"] = {**(meta.get("annotations") or {}), BEFORE: noted(item)}
-            wanted = {**wanted, "metadata": meta}
+            wanted = _under_way(item)
             if item not in self.applied:
                 self.applied.append(item)
-        await self.client.apply(item.kind, wanted, manager=MANAGER, force=self.take_over)
-        self.tell(f"{item.label}: {item.change}")
+        made = await self._put(item, wanted, item.uid if _is_job(item) else "", self.take_over)
+        if made is None:
+            self._vanished(item)
+        else:
+            self.uids[item.key] = made["metadata"]["uid"]
+            self.tell(f"{item.label}: {item.change}")
+
+    async def _put(self, item: Item, wanted: Object, uid: str, force: bool) -> Object | None:
+        """The object as it is now; None: that of this `uid` is gone, and is not made again."""
+        if uid:
+            wanted = {**wanted, "metadata": {**wanted["metadata"], "uid": uid}}
+        try:
+            return await self.client.apply(item.kind, wanted, manager=MANAGER, force=force)
+        except (Conflict, NotFound, Invalid):
+            if uid and await self._gone(item, uid):
+                return None
+            raise
+
+    async def _gone(self, item: Item, uid: str) -> bool:
+        """Is the object of this uid not there any more, also where another of its name is?"""
+        try:
+            live = await self.client.get(item.kind, item.name, item.namespace)
+        except NotFound:
+            return True
+        return bool(live["metadata"]["uid"] != uid)
+
+    def _vanished(self, item: Item) -> None:
+        """A Job that was complete when it was planned may go. NotUp: nobody saw how this ended."""
+        if not standing(item.after).done:
+            raise NotUp(
+                f"{item.label} is gone, and how it ended was not seen: somebody deleted it, or the "
+                f"cluster did by its {TTL}; leave that out of the manifest, or let it be longer"
+            )
+        self.tell(f"{item.label}: was complete, and is gone by now")
 
     async def wait(self, item: Item) -> None:
         """Until it is rolled out."""
-        live = await self.rollouts.wait(item.kind, item.name, item.namespace)
+        try:
+            live = await self.rollouts.wait(item.kind, item.name, item.namespace)
+        except NotFound:
+            if not _is_job(item):
+                raise
+            self._vanished(item)
+            return
         if why := standing(live).idle:
             self.idle.append(f"{item.label} runs no pod: {why}")
         if live["kind"] == "Deployment":
@@ -89,9 +131,14 @@ class Release:
             )
 
     async def settle(self) -> None:
-        """It has come up: the way back is forgotten."""
-        for item in self.applied:
-            await self.client.apply(item.kind, item.wanted, manager=MANAGER, force=self.take_over)
+        """It has come up: the way back is forgotten. Jobs come last: the cluster may collect them
+        from then on."""
+        for item in sorted(self.applied, key=_is_job):
+            if await self._put(item, item.wanted, self._uid(item), self.take_over) is None:
+                self.tell(f"{item.label}: somebody has deleted it meanwhile")
+
+    def _uid(self, item: Item) -> str:
+        return self.uids.get(item.key, item.uid)
 
     async def undo(self, *, wait: bool) -> str:
         """Back to what was there. In words, what could not be put back, or is not up again; "":
@@ -113,14 +160,17 @@ class Release:
         down: list[str] = []
         patient = Rollouts(self.client, self.tell, min(self.seconds, BACK_SECONDS))
         for item in self.applied:
-            if item.workload and item.before is not None:
+            if item.workload and item.before is not None and not _is_job(item):
                 await _tried(patient.wait(item.kind, item.name, item.namespace), item.label, down)
         return "; ".join(down)
 
     async def _restore(self, item: Item) -> None:
+        uid = self._uid(item)
         if item.before is not None:
             stuck = await self._stuck(item)
-            await self.client.apply(item.kind, item.before, manager=MANAGER, force=True)
+            if await self._put(item, item.before, uid, True) is None:
+                self.tell(f"{item.label}: somebody has deleted it meanwhile, and so it stays")
+                return
             self.tell(f"{item.label}: as it was")
             for pod in stuck:
                 await self.client.delete(POD, pod["metadata"]["name"], item.namespace)
@@ -130,9 +180,13 @@ class Release:
             self.tell(f"{item.label} is new and stays: others may use it")
         else:
             try:
-                await self.client.delete(item.kind, item.name, item.namespace)
+                await self.client.delete(item.kind, item.name, item.namespace, uid=uid or None)
             except NotFound:
                 return
+            except Conflict:
+                if uid and await self._gone(item, uid):
+                    return
+                raise
             self.tell(f"{item.label}: removed, it was not there before")
 
     async def _stuck(self, item: Item) -> list[Object]:
@@ -140,8 +194,25 @@ class Release:
         back (kubernetes/kubernetes#67250); other workloads remove them by themselves."""
         if item.kind.kind != "StatefulSet":
             return []
-        live = await self.client.get(item.kind, item.name, item.namespace)
+        try:
+            live = await self.client.get(item.kind, item.name, item.namespace)
+        except NotFound:
+            return []
         return [pod for pod in await self.rollouts.pods(live) if not ready(pod)]
+
+
+def _is_job(item: Item) -> bool:
+    return item.kind.resource == JOB.resource
+
+
+def _under_way(item: Item) -> Object:
+    """The object of the manifest while the deployment is not over."""
+    meta, spec = dict(item.wanted["metadata"]), item.wanted.get("spec") or {}
+    meta["annotations"] = {**(meta.get("annotations") or {}), BEFORE: noted(item)}
+    wanted = {**item.wanted, "metadata": meta}
+    if _is_job(item) and item.before is None and spec.get(TTL) is not None:
+        wanted["spec"] = {**spec, TTL: max(spec[TTL], HELD_SECONDS)}
+    return wanted
 
 
 async def released(release: Release, work: Callable[[Release], Awaitable[None]]) -> str:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from typing import Any
 
 from cluster_desk import Desk
 from deployed_web import settings, web
 from pilotage.domain.call import Outcome
+from waiting import until
 
 DEPLOY = "k8s_deployer"
 SOON: dict[str, Any] = {"image_tag": "2", "timeout_seconds": 1}
@@ -76,3 +78,17 @@ async def test_what_is_new_goes_and_what_may_hold_data_stays(desk: Desk) -> None
     left = desk.there("persistentvolumeclaim", "data")
     assert "pilotage/before" not in left["metadata"].get("annotations", {})
     assert "PersistentVolumeClaim data is new and stays: others may use it" in desk.said
+
+
+async def test_what_somebody_has_deleted_meanwhile_is_not_made_again(desk: Desk) -> None:
+    first = await desk.call(DEPLOY, manifest_path=desk.write(settings(a="1")))
+    assert first.succeeded, first
+    path = desk.write(settings(a="2"), web())
+    later = {**SOON, "timeout_seconds": 4}
+    task = asyncio.create_task(desk.call(DEPLOY, manifest_path=path, **later))
+    await until(lambda: "ConfigMap settings: changed" in desk.said)
+    desk.kubectl("delete", "configmap", "settings")
+    done = await task
+    assert done.value["rolled_back"], done
+    assert "ConfigMap settings: somebody has deleted it meanwhile, and so it stays" in desk.said
+    assert desk.get("configmap", "settings") is None
