@@ -14,12 +14,19 @@ from dataclasses import dataclass
 from typing import Any
 
 from pilotage.domain.call import LET_GO, Effect, Outcome, ToolCall, ToolResult
-from pilotage.domain.errors import BadInput, Conflict
+from pilotage.domain.errors import BadInput, Conflict, PilotageError
 from pilotage.domain.text import visible
 from pilotage.kubernetes.client import Client
 from pilotage.kubernetes.clusters import Clusters, Place
-from pilotage.kubernetes.errors import AlreadyExists, ApiError, NotFound
+from pilotage.kubernetes.errors import (
+    AlreadyExists,
+    ApiError,
+    Forbidden,
+    NotFound,
+    Unauthorized,
+)
 from pilotage.kubernetes.kind import JOB, POD, Object
+from pilotage.kubernetes.removal import Removal
 from pilotage.kubernetes.rollout import Trouble, trouble
 from pilotage.kubernetes.waiting import NotUp
 from pilotage.tool.tool import Call, tool
@@ -30,6 +37,10 @@ LOG = 20_000
 KEPT_SECONDS = 86_400
 """How long the cluster keeps a Job that has ended, so that its end is not missed."""
 LOOK_SECONDS = 2.0
+DENIED_SECONDS = 60.0
+"""How long the cluster may refuse to show the Job: rights and keys are changed while it runs."""
+MAKE_SECONDS = 10.0
+"""How long is waited for the answer to a create, by who is cancelled meanwhile."""
 MARK = "pilotage/work"
 USER = 65532
 _LABEL = "app.kubernetes.io/managed-by"
@@ -43,6 +54,10 @@ class _Work:
     namespace: str
     name: str
     mark: str
+
+    def made(self, job: Object) -> bool:
+        """Is it of this very piece of work?"""
+        return bool((job["metadata"].get("annotations") or {}).get(MARK) == self.mark)
 
 
 async def _check(
@@ -96,8 +111,7 @@ async def k8s_job(
         "env": [_variable(one) for one in env or ()] or None,
         "resources": resources,
     }
-    await _started(work, _job(work, container, service_account, seconds))
-    return await _ended(work, here)
+    return await _done(work, _job(work, container, service_account, seconds), here)
 
 
 def _place(place: Place, namespace: str) -> tuple[Client, str]:
@@ -176,39 +190,71 @@ def _pod(container: dict[str, Any], account: str) -> dict[str, Any]:
     )
 
 
-async def _started(work: _Work, job: Object) -> None:
+async def _done(work: _Work, job: Object, here: Call) -> ToolResult:
+    """The Job made and at its end. On every other way out it is removed, unless this process lets
+    the call go: another takes the Job up."""
+    making = asyncio.ensure_future(work.client.create(JOB, job))
+    try:
+        await _started(work, making)
+        return await _ended(work, here)
+    except (Exception, asyncio.CancelledError) as why:
+        if LET_GO in why.args:
+            making.cancel()
+        else:
+            _say(why, await asyncio.shield(_cleared(work, making)), here)
+        raise
+
+
+async def _started(work: _Work, making: asyncio.Future[Object]) -> None:
     """The Job is there; one of that name is ours if it has our mark."""
     try:
-        await work.client.create(JOB, job)
+        await asyncio.shield(making)
     except AlreadyExists:
-        found = await work.client.get(JOB, work.name, work.namespace)
-        if (found["metadata"].get("annotations") or {}).get(MARK) != work.mark:
+        if not work.made(await work.client.get(JOB, work.name, work.namespace)):
             what = f"there is a Job {work.name} in {work.namespace}, and it is not of this call"
             raise Conflict(what, "delete it") from None
 
 
+async def _cleared(work: _Work, making: asyncio.Future[Object]) -> str:
+    """In words, what may still run of this call; "": nothing."""
+    await asyncio.wait([making], timeout=MAKE_SECONDS)
+    late = making.cancel()  # it has not ended
+    error = None if late else making.exception()
+    if isinstance(error, ApiError) and not isinstance(error, AlreadyExists):
+        if error.status < 500:
+            return ""  # refused: there is none
+        late = True
+    return await Removal(work.client, JOB, work.name, work.namespace, work.made).done(late=late)
+
+
+def _say(why: BaseException, left: str, here: Call) -> None:
+    if left:
+        here.tell(visible(left))
+        if isinstance(why, PilotageError):
+            why.what = f"{why.what}; {left}"
+
+
 async def _ended(work: _Work, here: Call) -> ToolResult:
-    """Wait for its end; what its container writes is told as it comes. Who cancels ends it."""
+    """Wait for its end; what its container writes is told as it comes."""
     here.tell(f"Job {work.name} in {work.namespace}")
     telling = asyncio.create_task(_tell(work, here))
     try:
         job = await _over_at_last(work, here)
-    except asyncio.CancelledError as cancelled:
-        if LET_GO not in cancelled.args:
-            await asyncio.shield(_removed(work))
-        raise
     finally:
         telling.cancel()
         await asyncio.gather(telling, return_exceptions=True)
-    pod = await _its_pod(work)
+    pod = None
+    with contextlib.suppress(ApiError):  # how it ended is known
+        pod = await _its_pod(work)
     return _result(job, pod, await _log(work, pod))
 
 
 async def _over_at_last(work: _Work, here: Call) -> Object:
-    """The Job at its end. NotUp, and the Job is gone: its container cannot start."""
+    """The Job at its end. NotUp: its container cannot start."""
     loop, told, since = asyncio.get_running_loop(), "", 0.0
+    seen = _Look(work, here)
     while True:
-        job = await _seen(work)
+        job = await seen()
         if job is not None and _over(job):
             return job
         found = await _kept(work, job)
@@ -217,7 +263,6 @@ async def _over_at_last(work: _Work, here: Call) -> Object:
             told = found.why
             here.tell(visible(told))
         if found is not None and loop.time() - since >= found.patience:
-            await _removed(work)
             raise NotUp(visible(f"the Job cannot run: {found.why}"))
         await asyncio.sleep(LOOK_SECONDS)
 
@@ -230,16 +275,34 @@ async def _kept(work: _Work, job: Object | None) -> Trouble | None:
     return None
 
 
-async def _seen(work: _Work) -> Object | None:
-    """The Job now; None where the API server gives no answer for a while."""
-    try:
-        return await work.client.get(JOB, work.name, work.namespace)
-    except NotFound:
-        raise Conflict(f"the Job {work.name} was deleted before its end") from None
-    except ApiError as error:
-        if error.status < 500 and error.status != 429:
-            raise
-        return None
+@dataclass
+class _Look:
+    """At the Job, again and again. `denied`: since when it is not shown."""
+
+    work: _Work
+    here: Call
+    denied: float = 0.0
+
+    async def __call__(self) -> Object | None:
+        """The Job now; None where the API server gives no answer for a while, or a no."""
+        work, now = self.work, asyncio.get_running_loop().time()
+        try:
+            job = await work.client.get(JOB, work.name, work.namespace)
+        except NotFound:
+            raise Conflict(f"the Job {work.name} was deleted before its end") from None
+        except (Unauthorized, Forbidden) as error:
+            if not self.denied:
+                self.denied = now
+                self.here.tell(visible(f"the Job cannot be seen now: {error.what}"))
+            if now - self.denied >= DENIED_SECONDS:
+                raise
+            return None
+        except ApiError as error:
+            if error.status < 500 and error.status != 429:
+                raise
+            return None
+        self.denied = 0.0
+        return job
 
 
 def _over(job: Object) -> Mapping[str, Any] | None:
@@ -315,11 +378,6 @@ def _container_end(pod: Object | None) -> Mapping[str, Any]:
         found: Mapping[str, Any] = (one.get("state") or {}).get("terminated") or {}
         return found
     return {}
-
-
-async def _removed(work: _Work) -> None:
-    with contextlib.suppress(ApiError):
-        await work.client.delete(JOB, work.name, work.namespace)
 
 
 def _there(given: Mapping[str, Any]) -> dict[str, Any]:
