@@ -41,6 +41,8 @@ DENIED_SECONDS = 60.0
 """How long the cluster may refuse to show the Job: rights and keys are changed while it runs."""
 MAKE_SECONDS = 10.0
 """How long is waited for the answer to a create, by who is cancelled meanwhile."""
+GRACE_SECONDS = 5
+"""How long a pod that is ended may take: another attempt waits for it."""
 MARK = "pilotage/work"
 USER = 65532
 _LABEL = "app.kubernetes.io/managed-by"
@@ -167,6 +169,7 @@ def _pod(container: dict[str, Any], account: str) -> dict[str, Any]:
     return _there(
         {
             "restartPolicy": "Never",
+            "terminationGracePeriodSeconds": GRACE_SECONDS,
             "serviceAccountName": account or None,
             "automountServiceAccountToken": bool(account),
             "enableServiceLinks": False,

@@ -16,6 +16,7 @@ import pytest
 from cluster_desk import Desk
 from pilotage.domain.call import LET_GO, Outcome
 from pilotage.domain.errors import Conflict
+from pilotage.kubernetes.removal import SECONDS
 from waiting import until
 
 JOB = "k8s_job"
@@ -95,6 +96,17 @@ async def test_who_cancels_it_ends_the_job(node_desk: Desk) -> None:
     task.cancel()
     await asyncio.wait([task])
     await until(lambda: jobs(node_desk) == [])
+
+
+async def test_when_its_call_is_over_no_pod_of_it_runs_any_more(node_desk: Desk) -> None:
+    """Else the next attempt would run beside it: this one does not end when it is asked to."""
+    given = shell("trap '' TERM; echo begins; while true; do sleep 1; done")
+    task = asyncio.create_task(node_desk.call(JOB, **given))
+    await until(lambda: "begins" in node_desk.said)
+    task.cancel()
+    _, late = await asyncio.wait([task], timeout=SECONDS)
+    assert not late
+    assert node_desk.kubectl("get", "pods", "-o", "name") == ""
 
 
 async def test_let_go_and_taken_up_under_its_key_it_is_the_same_job(node_desk: Desk) -> None:
