@@ -25,27 +25,21 @@ from pilotage.kubernetes.errors import (
     NotFound,
     Unauthorized,
 )
+from pilotage.kubernetes.job import DISRUPTED, mark_of, new_job
 from pilotage.kubernetes.kind import JOB, POD, Object
 from pilotage.kubernetes.removal import Removal
-from pilotage.kubernetes.rollout import Trouble, trouble
+from pilotage.kubernetes.rollout import Trouble, condition, trouble
 from pilotage.kubernetes.waiting import NotUp
 from pilotage.tool.tool import Call, tool
 
 LONGEST = 86_400
 LOG = 20_000
 """Characters of the log's end in an answer."""
-KEPT_SECONDS = 86_400
-"""How long the cluster keeps a Job that has ended, so that its end is not missed."""
 LOOK_SECONDS = 2.0
 DENIED_SECONDS = 60.0
 """How long the cluster may refuse to show the Job: rights and keys are changed while it runs."""
 MAKE_SECONDS = 10.0
 """How long is waited for the answer to a create, by who is cancelled meanwhile."""
-GRACE_SECONDS = 5
-"""How long a pod that is ended may take: another attempt waits for it."""
-MARK = "pilotage/work"
-USER = 65532
-_LABEL = "app.kubernetes.io/managed-by"
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +53,7 @@ class _Work:
 
     def made(self, job: Object) -> bool:
         """Is it of this very piece of work?"""
-        return bool((job["metadata"].get("annotations") or {}).get(MARK) == self.mark)
+        return mark_of(job) == self.mark
 
 
 async def _check(
@@ -113,7 +107,8 @@ async def k8s_job(
         "env": [_variable(one) for one in env or ()] or None,
         "resources": resources,
     }
-    return await _done(work, _job(work, container, service_account, seconds), here)
+    job = new_job(work.name, work.namespace, work.mark, container, service_account, seconds)
+    return await _done(work, job, here)
 
 
 def _place(place: Place, namespace: str) -> tuple[Client, str]:
@@ -136,61 +131,6 @@ def _variable(one: Mapping[str, Any]) -> dict[str, Any]:
     if not isinstance(name, str) or ("value" in one) == (ref is not None) or len(one) != 2:
         raise BadInput(f"env: {one!r}"[:200], "{name, value} or {name, secretKeyRef: {name, key}}")
     return {"name": name, "valueFrom": {"secretKeyRef": ref}} if ref else dict(one)
-
-
-def _job(work: _Work, container: dict[str, Any], account: str, seconds: int) -> Object:
-    labels = {_LABEL: "pilotage"}
-    meta = {
-        "name": work.name,
-        "namespace": work.namespace,
-        "labels": labels,
-        "annotations": {MARK: work.mark},
-    }
-    disrupted = [{"type": "DisruptionTarget", "status": "True"}]
-    return {
-        "metadata": meta,
-        "spec": {
-            "backoffLimit": 0,  # trying again is the pipeline's business
-            "podFailurePolicy": {"rules": [{"action": "Ignore", "onPodConditions": disrupted}]},
-            "activeDeadlineSeconds": seconds,
-            "ttlSecondsAfterFinished": KEPT_SECONDS,
-            "template": {"metadata": {"labels": labels}, "spec": _pod(container, account)},
-        },
-    }
-
-
-def _pod(container: dict[str, Any], account: str) -> dict[str, Any]:
-    safe = {
-        "allowPrivilegeEscalation": False,
-        "readOnlyRootFilesystem": True,
-        "capabilities": {"drop": ["ALL"]},
-    }
-    mounts = [{"name": "tmp", "mountPath": "/tmp"}]
-    return _there(
-        {
-            "restartPolicy": "Never",
-            "terminationGracePeriodSeconds": GRACE_SECONDS,
-            "serviceAccountName": account or None,
-            "automountServiceAccountToken": bool(account),
-            "enableServiceLinks": False,
-            "securityContext": {
-                "runAsNonRoot": True,
-                "runAsUser": USER,
-                "runAsGroup": USER,
-                "fsGroup": USER,
-                "seccompProfile": {"type": "RuntimeDefault"},
-            },
-            "containers": [
-                {
-                    "name": "job",
-                    **_there(container),
-                    "securityContext": safe,
-                    "volumeMounts": mounts,
-                }
-            ],
-            "volumes": [{"name": "tmp", "emptyDir": {}}],
-        }
-    )
 
 
 async def _done(work: _Work, job: Object, here: Call) -> ToolResult:
@@ -367,6 +307,8 @@ def _result(job: Object, pod: Object | None, log: str) -> ToolResult:
     }
     if end["type"] == "Complete":
         return ToolResult(Outcome.SUCCEEDED, value)
+    if end.get("reason") == "PodFailurePolicy":
+        return ToolResult(Outcome.FAILED, value, error=_disrupted(end, pod))
     late = end.get("reason") == "DeadlineExceeded"
     why = f"exit code {state['exitCode']}" if state.get("exitCode") else end.get("message", "")
     reason = state.get("reason") or end.get("reason", "")
@@ -375,13 +317,18 @@ def _result(job: Object, pod: Object | None, log: str) -> ToolResult:
     return ToolResult(Outcome.TIMED_OUT if late else Outcome.FAILED, value, error=said)
 
 
+def _disrupted(end: Mapping[str, Any], pod: Object | None) -> str:
+    why = condition((pod or {}).get("status") or {}, DISRUPTED)
+    said = f"{why['reason']}: {why.get('message')}" if why.get("reason") else end.get("message")
+    return visible(
+        "the Job has failed: the cluster has ended its pod, which was evicted, drained or "
+        f"preempted ({said}); retry_count of the step runs it again"
+    )
+
+
 def _container_end(pod: Object | None) -> Mapping[str, Any]:
     """How its container ended; {} where it never ran."""
     for one in ((pod or {}).get("status") or {}).get("containerStatuses") or ():
         found: Mapping[str, Any] = (one.get("state") or {}).get("terminated") or {}
         return found
     return {}
-
-
-def _there(given: Mapping[str, Any]) -> dict[str, Any]:
-    return {key: value for key, value in given.items() if value is not None}

@@ -109,6 +109,27 @@ async def test_when_its_call_is_over_no_pod_of_it_runs_any_more(node_desk: Desk)
     assert node_desk.kubectl("get", "pods", "-o", "name") == ""
 
 
+async def test_a_pod_that_the_cluster_ends_gets_no_second_in_the_same_attempt(
+    node_desk: Desk,
+) -> None:
+    task = asyncio.create_task(node_desk.call(JOB, **shell("echo begins; sleep 20")))
+    await until(lambda: "begins" in node_desk.said)
+    (pod,) = node_desk.kubectl("get", "pods", "-o", "name").split()
+    name = pod.removeprefix("pod/")
+    eviction = {"apiVersion": "policy/v1", "kind": "Eviction", "metadata": {"name": name}}
+    path = f"/api/v1/namespaces/{node_desk.namespace}/pods/{name}/eviction"
+    node_desk.kubectl("create", "--raw", path, "-f", "-", input=json.dumps(eviction))
+    done = await task
+    assert done.outcome is Outcome.FAILED, done
+    assert "the cluster has ended its pod, which was evicted, drained or preempted" in str(
+        done.error
+    )
+    assert "retry_count of the step runs it again" in str(done.error)
+    made = "involvedObject.kind=Job,reason=SuccessfulCreate"
+    events = node_desk.kubectl("get", "events", f"--field-selector={made}", "-o", "name").split()
+    assert len(events) == 1
+
+
 async def test_let_go_and_taken_up_under_its_key_it_is_the_same_job(node_desk: Desk) -> None:
     given = shell("echo begins; sleep 5; echo ends")
     task = asyncio.create_task(node_desk.step(JOB, "run-1/job", **given))
