@@ -61,7 +61,7 @@ class Release:
     applied: list[Item] = field(default_factory=list)
     extra: list[Callable[[], Awaitable[None]]] = field(default_factory=list)
     idle: list[str] = field(default_factory=list)
-    """What has come up with no pod, and why."""
+    """What has come up with no pod, or has left some as they were, and why."""
     uids: dict[tuple[str, str | None, str], str] = field(default_factory=dict)
     """Of what was applied: an object that is gone is not made again."""
     rolled_back: bool = False
@@ -124,7 +124,7 @@ class Release:
             self._vanished(item)
             return
         if why := standing(live).idle:
-            self.idle.append(f"{item.label} runs no pod: {why}")
+            self.idle.append(f"{item.label} {why}")
         if live["kind"] == "Deployment":
             self.revisions.append(
                 {"object": item.label, "before": item.revision, "after": revision(live)}

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from pilotage.domain.text import counted
 from pilotage.kubernetes.kind import Object
 
 WORKLOADS = ("deployments.apps", "statefulsets.apps", "daemonsets.apps", "jobs.batch")
@@ -22,8 +23,8 @@ _CRASH = "CrashLoopBackOff"
 
 @dataclass(frozen=True, slots=True)
 class Standing:
-    """How far a rollout is. `failed`: why it will not come any more. `idle`: why nothing runs, and
-    nothing is meant to."""
+    """How far a rollout is. `failed`: why it will not come any more. `idle`: it is done, and yet it
+    runs no pod, or leaves some as they are, and why."""
 
     done: bool
     said: str
@@ -55,7 +56,7 @@ def standing(live: Object) -> Standing:
     if kind == "Deployment":
         return _deployment(spec, status)
     if (spec.get("updateStrategy") or {}).get("type") == "OnDelete":
-        return Standing(True, "its pods change when somebody deletes them (OnDelete)")
+        return _on_delete(status)
     return (_stateful if kind == "StatefulSet" else _daemon)(spec, status)
 
 
@@ -85,12 +86,24 @@ def _deployment(spec: Mapping[str, Any], status: Mapping[str, Any]) -> Standing:
 def _stateful(spec: Mapping[str, Any], status: Mapping[str, Any]) -> Standing:
     wanted = spec.get("replicas", 1)
     rolling = (spec.get("updateStrategy") or {}).get("rollingUpdate") or {}
-    due = max(0, wanted - int(rolling.get("partition") or 0))
+    partition = int(rolling.get("partition") or 0)
+    due = max(0, wanted - partition)
     updated, ready = status.get("updatedReplicas", 0), status.get("readyReplicas", 0)
-    same = status.get("updateRevision") == status.get("currentRevision")
-    done = ready >= wanted and (same or updated >= due)
     said = f"{updated} of {due} updated, {ready} of {wanted} ready"
-    return Standing(done, said, idle=_idle(wanted))
+    idle = _idle(wanted) or _left(wanted - updated, f"partition is {partition}")
+    return Standing(ready >= wanted and updated >= due, said, idle=idle)
+
+
+def _on_delete(status: Mapping[str, Any]) -> Standing:
+    """Of a StatefulSet or a DaemonSet."""
+    pods = status.get("replicas", status.get("currentNumberScheduled", 0))
+    updated = status.get("updatedReplicas", status.get("updatedNumberScheduled", 0))
+    why = "they change when somebody deletes them (OnDelete)"
+    return Standing(True, f"{updated} of {pods} updated", idle=_left(pods - updated, why))
+
+
+def _left(old: int, why: str) -> str:
+    return f"leaves {counted(old, 'pod')} at the version before: {why}" if old > 0 else ""
 
 
 def _daemon(spec: Mapping[str, Any], status: Mapping[str, Any]) -> Standing:
@@ -98,11 +111,11 @@ def _daemon(spec: Mapping[str, Any], status: Mapping[str, Any]) -> Standing:
     updated, ready = status.get("updatedNumberScheduled", 0), status.get("numberAvailable", 0)
     done = updated >= wanted and ready >= wanted
     said = f"{updated} of {wanted} updated, {ready} available"
-    return Standing(done, said, idle="" if wanted else "no node is meant to run it")
+    return Standing(done, said, idle="" if wanted else "runs no pod: no node is meant to run it")
 
 
 def _idle(wanted: int) -> str:
-    return "" if wanted else "spec.replicas is 0"
+    return "" if wanted else "runs no pod: spec.replicas is 0"
 
 
 def _job(status: Mapping[str, Any]) -> Standing:

@@ -182,6 +182,30 @@ async def test_what_runs_no_pod_is_said_and_does_not_read_as_if_it_ran(node_desk
     assert [line for line in node_desk.said if line.startswith("no canary: ")]
 
 
+async def test_pods_that_keep_their_version_are_said(node_desk: Desk) -> None:
+    labels = {"app": "s"}
+    stateful = web(replicas=1)
+    stateful |= {"kind": "StatefulSet", "metadata": {"name": "s"}}
+    stateful["spec"] |= {"serviceName": "s", "selector": {"matchLabels": labels}}
+    stateful["spec"]["template"]["metadata"] = {"labels": labels}
+    ways = [
+        ({"type": "OnDelete"}, "they change when somebody deletes them (OnDelete)"),
+        ({"type": "RollingUpdate", "rollingUpdate": {"partition": 1}}, "partition is 1"),
+    ]
+    for number, (way, why) in enumerate(ways):
+        stateful["spec"]["updateStrategy"] = way
+        path = node_desk.write(stateful)
+        if not number:
+            first = await node_desk.call(DEPLOY, manifest_path=path, image_tag="1")
+            assert first.succeeded, first
+            await until(lambda: node_desk.there("pod", "s-0")["status"]["phase"] == "Running")
+            assert "version before" not in first.value["message"], "there was none"
+        done = await node_desk.call(DEPLOY, manifest_path=path, image_tag="2")
+        assert done.succeeded, done
+        told = f"StatefulSet s leaves 1 pod at the version before: {why}"
+        assert told in done.value["message"]
+
+
 PIPELINE = """
 name: release
 steps:
