@@ -201,7 +201,7 @@ def _check_check(one: Check) -> None:
     if ways[1]:
         parts = one.path.split("/")
         odd = set(one.path) & set("?#\\ ") or not one.path.isprintable()
-        if parts[0] or not 0 < one.port < 65_536 or odd:
+        if not one.path.startswith("/") or not 0 < one.port < 65_536 or odd:
             raise BadInput(f"check: path {one.path!r}, port {one.port}", "/healthz and 8080, say")
         for part in parts[1:]:
             if part:
