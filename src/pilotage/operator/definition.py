@@ -14,13 +14,13 @@ from urllib.parse import urlsplit
 from pilotage.domain.errors import BadInput
 from pilotage.domain.registration import NAME_LIMIT, check_name
 from pilotage.kubernetes.depth import deeper
+from pilotage.kubernetes.hosts import elsewhere
 from pilotage.operator.runtime.store import HEAVY, LEFT_OUT
 
 SECRETS = "K8S_"
 """How the names of secrets begin that the operator keeps at the tool server."""
 DEPTH = 60
 """Less than what is cut off when an object is read (kubernetes/depth.py)."""
-_INSIDE = ("svc", "pod")
 _PORTS = {"https": 443, "http": 80}
 _WITH_SCHEMAS = ("properties", "patternProperties", "$defs", "definitions", "dependentSchemas")
 _WITH_SCHEMA = ("items", "additionalProperties", "not", "if", "then", "else", "contains")
@@ -170,12 +170,9 @@ def _check_own(url: str, place: Place) -> None:
         host = (urlsplit(url).hostname or "").rstrip(".")
     except ValueError:
         return  # the server says what is wrong with it
-    for inside in _INSIDE:
-        for end in (f".{inside}", f".{inside}.{place.domain.lower().rstrip('.')}"):
-            whose = host.removesuffix(end).rpartition(".")[2]
-            if host.endswith(end) and whose != place.namespace:
-                what = f"{host} is in the namespace {whose}, and this tool in {place.namespace}"
-                raise BadInput(what, f"declare the tool in {whose}")
+    if whose := elsewhere(host, place.namespace, place.domain):
+        what = f"{host} is in the namespace {whose}, and this tool in {place.namespace}"
+        raise BadInput(what, f"declare the tool in {whose}")
 
 
 def _headers(given: Any, url: str, place: Place) -> tuple[dict[str, Any], tuple[SecretRef, ...]]:

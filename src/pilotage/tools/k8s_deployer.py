@@ -26,6 +26,7 @@ from pilotage.domain.text import counted, visible
 from pilotage.kubernetes import canary, manifests, release
 from pilotage.kubernetes.clusters import Clusters, Place
 from pilotage.kubernetes.errors import ApiError
+from pilotage.kubernetes.hosts import check_own
 from pilotage.kubernetes.kind import POD, Object, segment
 from pilotage.kubernetes.plan import Item, Work, namespace_of, plan
 from pilotage.kubernetes.release import Checked, Release
@@ -92,6 +93,8 @@ async def _check_call(
     for one in checks or ():
         _check_check(one)
     place = clusters.get(cluster, here.call.by)
+    for one in checks or ():
+        _check_address(one, place.tenant)
     found = await _wanted(manifest_path, roots, image_tag, images)
     for where in sorted({namespace_of(one, namespace) for one in found} - {""}):
         place.check_namespace(where)
@@ -155,7 +158,7 @@ async def _deployed(
     if wish.dry_run:
         return ToolResult(Outcome.SUCCEEDED, _answer(place, doing, "as a dry run: nothing changed"))
     async with contextlib.AsyncExitStack() as stack:
-        probe = _probe(settings, stack)
+        probe = _probe(settings, place.tenant, stack)
         asked = [_check(place, probe, one) for one in wish.checks]
 
         async def work(doing: Release) -> None:
@@ -168,10 +171,10 @@ async def _deployed(
     return _result(place, doing, why)
 
 
-def _probe(settings: Settings, stack: contextlib.AsyncExitStack) -> Probe:
+def _probe(settings: Settings, tenant: str, stack: contextlib.AsyncExitStack) -> Probe:
     from pilotage.upstream.probe import Probe  # here: a call of another tool never needs it
 
-    made = Probe(settings.words("egress.allow"), settings.authority)
+    made = Probe(settings.words("egress.allow"), settings.authority, tenant)
     stack.push_async_callback(made.close)
     return made
 
@@ -214,6 +217,19 @@ def _check_check(one: Check) -> None:
             raise BadInput(what, "at_most, at_least, or both")
     if not 1 <= one.times <= 100:
         raise BadInput(f"check: times is {one.times}", "1 to 100")
+
+
+def _check_address(one: Check, tenant: str) -> None:
+    """Where it asks over HTTP; for a run of a namespace that is nothing of another one."""
+    from pilotage.upstream.egress import read_url  # here, as for `_probe`
+
+    if set(one.prometheus) & set("?#"):
+        what = f"check: prometheus is {visible(one.prometheus)[:200]}"
+        raise BadInput(what, "its address alone: https://prometheus.example")
+    if asked := one.url or one.prometheus:
+        host = read_url(asked).host or ""
+        if tenant:
+            check_own(host, tenant)
 
 
 def _check(place: Place, probe: Probe, one: Check) -> release.Check:

@@ -13,8 +13,9 @@ import msgspec
 
 from pilotage.domain.errors import PilotageError
 from pilotage.domain.text import counted, cut, visible
+from pilotage.kubernetes.hosts import resolved
 from pilotage.upstream.egress import Egress
-from pilotage.upstream.session import Outgoing
+from pilotage.upstream.session import Outgoing, system
 
 if TYPE_CHECKING:
     import aiohttp
@@ -25,10 +26,14 @@ Seen = tuple[bool, str]
 
 
 class Probe:
-    """One way out, guarded by the egress guard, open until `close`."""
+    """One way out, guarded by the egress guard, open until `close`. Names are those of a run of
+    the namespace `tenant`; "": all are."""
 
-    def __init__(self, allow: Iterable[str], authority: Path) -> None:
-        self._outgoing = Outgoing(Egress(allow), authority=authority)
+    def __init__(self, allow: Iterable[str], authority: Path, tenant: str = "") -> None:
+        async def resolve(host: str, port: int) -> list[str]:
+            return await system(resolved(host, tenant) if tenant else host, port)
+
+        self._outgoing = Outgoing(Egress(allow), authority=authority, resolve=resolve)
 
     async def close(self) -> None:
         await self._outgoing.close()
@@ -56,9 +61,8 @@ class Probe:
         except PilotageError as error:
             return False, visible(str(error))
         values = _values(body)
-        if values is None:
-            text = body.decode("utf-8", "replace")
-            return False, visible(cut(f"Prometheus answered {status}: {text}", 300))
+        if isinstance(values, str):
+            return False, visible(cut(f"Prometheus answered {status}: {values}", 300))
         if not values:
             return False, "Prometheus has no value for this query"
         bad = [one for one in values if not low <= one <= high]  # so is NaN
@@ -82,18 +86,19 @@ async def _start(answer: aiohttp.ClientResponse) -> bytes:
     return bytes(parts)
 
 
-def _values(body: bytes) -> list[float] | None:
-    """Those of an instant query; None: it is no answer of Prometheus."""
+def _values(body: bytes) -> list[float] | str:
+    """Those of an instant query; else what Prometheus has against it. Of any other body nothing is
+    told: it may be somebody else's."""
     try:
         told: Any = msgspec.json.decode(body)
-        if told["status"] != "success":
-            return None
+        if told["status"] == "error" and isinstance(told["error"], str):
+            return str(told["error"])
         result = told["data"]["result"]
         if told["data"]["resultType"] == "scalar":
             return [float(result[1])]
         return [float(one["value"][1]) for one in result]
     except (msgspec.DecodeError, UnicodeDecodeError, KeyError, IndexError, TypeError, ValueError):
-        return None
+        return "that is not the JSON of Prometheus"
 
 
 def _patience() -> Any:

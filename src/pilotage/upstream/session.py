@@ -52,7 +52,7 @@ class Outgoing:
         self, egress: Egress, *, authority: Path | None = None, resolve: Resolve | None = None
     ) -> None:
         self.egress = egress
-        self._authority, self._resolve = authority, resolve or _system
+        self._authority, self._resolve = authority, resolve or system
         self._session: aiohttp.ClientSession | None = None
 
     @property
@@ -193,7 +193,9 @@ def _resolvers() -> ThreadPoolExecutor:
     return ThreadPoolExecutor(RESOLVERS, "pilotage-names")
 
 
-async def _system(host: str, port: int) -> list[str]:
+async def system(host: str, port: int) -> list[str]:
+    """A `Resolve`: as this machine does it."""
+
     def ask() -> list[str]:
         found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
         return [str(address[0]) for *_, address in found]

@@ -4,16 +4,18 @@ servers of the test's that answer over HTTP."""
 from __future__ import annotations
 
 import json
+import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from typing import Any
 
 import pytest
 from aiohttp import web
 
-from cluster_desk import Desk
+from cluster_desk import Desk, refused
 from deployed_web import settings
-from pilotage.domain.call import Outcome
+from pilotage.domain.call import Outcome, Principal, Tenant
 
 DEPLOY = "k8s_deployer"
 
@@ -109,7 +111,9 @@ async def test_values_within_their_threshold_hold(desk: Desk, body: str, said: s
         (measured("NaN"), "nan is not at most 0.05"),
         (measured(), "Prometheus has no value for this query"),
         ('{"status": "error", "error": "bad query"}', "bad query"),
-        ("<p>a proxy</p>", "a proxy"),
+        ("<p>a proxy</p>", "Prometheus answered 200: that is not the JSON of Prometheus"),
+        ('{"password": "hunter2"}', "that is not the JSON of Prometheus"),
+        ('{"status": "success", "data": {"result": "hunter2"}}', "that is not the JSON"),
     ],
 )
 async def test_a_value_that_is_out_or_absent_takes_it_back(
@@ -119,3 +123,61 @@ async def test_a_value_that_is_out_or_absent_takes_it_back(
         asked = {"prometheus": url, "query": "errors", "at_most": 0.05}
         outcome, why = await deployed(desk, **asked)
     assert (outcome, said in why) == (Outcome.FAILED, True), why
+    assert "hunter2" not in why
+
+
+@pytest.mark.parametrize("more", ["/api/v1/admin?x=", "/#", "?"])
+async def test_the_address_of_prometheus_is_no_way_to_another_path(desk: Desk, more: str) -> None:
+    asked = {"prometheus": f"http://127.0.0.1:9090{more}", "query": "up", "at_most": 1}
+    path = desk.write(settings(a="1"))
+    said = await refused(desk, DEPLOY, manifest_path=path, checks=[asked])
+    assert f"check: prometheus is http://127.0.0.1:9090{more}" in said
+    assert desk.get("configmap", "settings") is None, "nothing has happened"
+
+
+@pytest.mark.parametrize("ask", ["url", "prometheus"])
+@pytest.mark.parametrize(
+    ("host", "said"),
+    [
+        ("prices.bank.svc.cluster.local", "is in the namespace bank, and this run in"),
+        ("prices.bank.svc", "is in the namespace bank"),
+        ("prices-0.prices.bank.svc.example.org.", "is in the namespace bank"),
+        ("10-0-0-7.bank.pod.cluster.local", "is in the namespace bank"),
+        ("PRICES.BANK:8080", "prices.bank may be in the namespace bank"),
+        ("prices", "prices is a name in the server's own namespace"),
+        ("10.0.0.7", "10.0.0.7 says not whose it is"),
+        ("[::ffff:10.0.0.7]", "says not whose it is"),
+    ],
+)
+async def test_a_run_of_a_namespace_asks_nothing_of_another(
+    desk: Desk, ask: str, host: str, said: str
+) -> None:
+    name = f"{Tenant('prod', desk.namespace).name} via key:operator"
+    tenant = replace(desk, by=Principal(name, frozenset({"asker"})))
+    more = {} if ask == "url" else {"query": "up", "at_most": 1}
+    checks = [{ask: f"http://{host}/", **more}]
+    path = desk.write(settings(a="1"))
+    assert said in await refused(tenant, DEPLOY, manifest_path=path, checks=checks)
+    assert desk.app.approvals.newest(tenant.by) == [], "nobody is asked about it"
+    assert desk.get("configmap", "settings") is None
+
+
+async def test_a_run_of_a_namespace_asks_what_is_its_own(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And nothing that a resolver would find inside only by the domains that it searches."""
+    name = f"{Tenant('prod', desk.namespace).name} via key:operator"
+    tenant = replace(desk, by=Principal(name, frozenset({"worker"})))
+    asked: list[str] = []
+
+    def resolve(host: str, *_: Any, **__: Any) -> Any:
+        asked.append(host)
+        raise OSError(None, "no such name")
+
+    monkeypatch.setattr(socket, "getaddrinfo", resolve)
+    own = [f"web.{desk.namespace}.svc.cluster.local", f"web.{desk.namespace}.svc"]
+    hosts = [*own, f"web.{desk.namespace}", "db-0.db.bank", "example.com."]
+    checks = [{"url": f"https://{host}/", "times": 1} for host in hosts]
+    done = await tenant.call(DEPLOY, manifest_path=desk.write(settings(a="1")), checks=checks)
+    assert "no such name" in str(done.error)
+    assert asked == [*hosts[:3], "db-0.db.bank.", "example.com."]
