@@ -10,7 +10,7 @@ from typing import Any
 from pilotage.domain.call import LET_GO
 from pilotage.domain.errors import PilotageError
 from pilotage.kubernetes.client import Client
-from pilotage.kubernetes.errors import Conflict, Invalid, NotFound
+from pilotage.kubernetes.errors import Conflict, Forbidden, Invalid, NotFound
 from pilotage.kubernetes.kind import JOB, POD, Object
 from pilotage.kubernetes.plan import BEFORE, MANAGER, TTL, Item, noted, revision
 from pilotage.kubernetes.rollout import ready, standing
@@ -64,6 +64,8 @@ class Release:
     """What has come up with no pod, or has left some as they were, and why."""
     uids: dict[tuple[str, str | None, str], str] = field(default_factory=dict)
     """Of what was applied: an object that is gone is not made again."""
+    blocked: list[Item] = field(default_factory=list)
+    """What will not come up again by itself."""
     rolled_back: bool = False
     revisions: list[dict[str, str]] = field(default_factory=list)
 
@@ -160,7 +162,8 @@ class Release:
         down: list[str] = []
         patient = Rollouts(self.client, self.tell, min(self.seconds, BACK_SECONDS))
         for item in self.applied:
-            if item.workload and item.before is not None and not _is_job(item):
+            waits = item.workload and not _is_job(item) and item not in self.blocked
+            if waits and item.before is not None:
                 await _tried(patient.wait(item.kind, item.name, item.namespace), item.label, down)
         return "; ".join(down)
 
@@ -172,8 +175,7 @@ class Release:
                 self.tell(f"{item.label}: somebody has deleted it meanwhile, and so it stays")
                 return
             self.tell(f"{item.label}: as it was")
-            for pod in stuck:
-                await self.client.delete(POD, pod["metadata"]["name"], item.namespace)
+            await self._unstick(item, stuck)
         elif item.kind.resource in _KEPT:
             forgotten = {"metadata": {"annotations": {BEFORE: None}}}
             await self.client.patch(item.kind, item.name, forgotten, item.namespace)
@@ -199,6 +201,22 @@ class Release:
         except NotFound:
             return []
         return [pod for pod in await self.rollouts.pods(live) if not ready(pod)]
+
+    async def _unstick(self, item: Item, stuck: Sequence[Object]) -> None:
+        """NotUp: with no right to delete its pods it will not come up, and nobody waits for it."""
+        names = [str(pod["metadata"]["name"]) for pod in stuck]
+        for name in names:
+            try:
+                await self.client.delete(POD, name, item.namespace)
+            except NotFound:
+                continue
+            except Forbidden as error:
+                self.blocked.append(item)
+                raise NotUp(
+                    "it is as it was, but its pods that never became ready keep it from coming up, "
+                    f"and may not be deleted ({error.what}): grant delete on pods, or kubectl "
+                    f"delete pod {' '.join(names)} -n {item.namespace}"
+                ) from None
 
 
 def _is_job(item: Item) -> bool:
