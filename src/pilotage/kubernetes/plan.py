@@ -199,7 +199,7 @@ def _check_moves(item: Item) -> None:
     if item.before is not None and (found := deleting(item.kind, spec, old)):
         word, lost = found
         what = f"{item.label} is there with another {word}, by which the cluster deletes {lost}"
-        raise BadInput(what, f"leave it as it is, or another name for the new {item.kind.kind}")
+        raise BadInput(what, f"leave it as it is, take another name, or delete {item.label} first")
     if item.kind.kind != "Deployment" or not spec.get("paused"):
         return
     if old.get("template") != spec["template"]:

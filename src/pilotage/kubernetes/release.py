@@ -64,6 +64,8 @@ class Release:
     """What has come up with no pod, or has left some as they were, and why."""
     uids: dict[tuple[str, str | None, str], str] = field(default_factory=dict)
     """Of what was applied: an object that is gone is not made again."""
+    gone: list[Item] = field(default_factory=list)
+    """Jobs that are not there any more; another of the name is not waited for."""
     blocked: list[Item] = field(default_factory=list)
     """What will not come up again by itself."""
     rolled_back: bool = False
@@ -109,6 +111,7 @@ class Release:
 
     def _vanished(self, item: Item) -> None:
         """A Job that was complete when it was planned may go. NotUp: nobody saw how this ended."""
+        self.gone.append(item)
         if not standing(item.after).done:
             raise NotUp(
                 f"{item.label} is gone, and how it ended was not seen: somebody deleted it, or the "
@@ -118,6 +121,8 @@ class Release:
 
     async def wait(self, item: Item) -> None:
         """Until it is rolled out."""
+        if item in self.gone:
+            return
         try:
             live = await self.rollouts.wait(item.kind, item.name, item.namespace)
         except NotFound:
@@ -125,6 +130,8 @@ class Release:
                 raise
             self._vanished(item)
             return
+        if _is_job(item) and live["metadata"]["uid"] != self._uid(item):
+            self._vanished(item)
         if why := standing(live).idle:
             self.idle.append(f"{item.label} {why}")
         if live["kind"] == "Deployment":
