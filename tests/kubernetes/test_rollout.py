@@ -52,6 +52,26 @@ def test_a_partition_is_done_when_its_pods_are(
     assert idle is None or found.idle == idle
 
 
+@pytest.mark.parametrize("kind", ["StatefulSet", "DaemonSet"])
+def test_new_pods_are_waited_for_whoever_would_delete_old_ones(kind: str) -> None:
+    counts = {
+        "StatefulSet": {"replicas": 1, "updatedReplicas": 1},
+        "DaemonSet": {
+            "desiredNumberScheduled": 1, "currentNumberScheduled": 1, "updatedNumberScheduled": 1
+        },
+    }  # fmt: skip
+    ready = {"StatefulSet": "readyReplicas", "DaemonSet": "numberAvailable"}
+    one: dict[str, Any] = {
+        "kind": kind,
+        "metadata": {"generation": 1},
+        "spec": {"updateStrategy": {"type": "OnDelete"}},
+        "status": {"observedGeneration": 1, **counts[kind]},
+    }
+    assert not standing(one).done
+    one["status"][ready[kind]] = 1
+    assert standing(one).done
+
+
 def test_pods_that_wait_to_be_deleted_are_told() -> None:
     way = {"type": "OnDelete"}
     why = "pods at the version before: they change when somebody deletes them (OnDelete)"

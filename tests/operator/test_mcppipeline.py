@@ -60,11 +60,21 @@ def test_a_schedule_that_is_new_starts_nothing_for_the_time_before_it() -> None:
         assert since({**old, "status": status}, None) > NOON
     going = {"observedGeneration": 2, "nextScheduleTime": "2026-02-01T00:00:00Z"}
     assert since({**old, "status": going}, None) == datetime(2026, 1, 1, tzinfo=UTC)
-    assert since({**old, "status": {"observedGeneration": 2}}, "2026-03-01T00:00:00Z").month == 3
+    assert since({**old, "status": going}, "2026-03-01T00:00:00Z").month == 3
+    assert since({**old, "status": {"observedGeneration": 2}}, "2026-03-01T00:00:00Z") > NOON
+
+
+def test_no_time_is_lost_in_the_hour_that_comes_twice() -> None:
+    begin, half = datetime(2026, 10, 25, 0, 0, tzinfo=UTC), timedelta(minutes=30)
+    for step in range(1, 6):
+        now = begin + step * half + timedelta(seconds=1)
+        due = times(plan("*/30 * * * *", "Europe/Berlin"), now - half, now)[0]
+        assert due == begin + step * half
 
 
 def test_the_runs_of_two_long_names_have_two() -> None:
-    names = [run_name("x" * 200 + end, NOON) for end in ("a", "b")]
+    names = [run_name("x" * 170 + "." + "x" * 29 + end, NOON) for end in ("a", "b")]
+    assert ".-" not in names[0], "no name of the cluster's"
     assert len(set(names)) == 2
     assert max(map(len, names)) <= 253
     assert run_name("x", NOON) == f"x-{int(NOON.timestamp()) // 60}"
@@ -92,7 +102,7 @@ def scheduled(rig: Rig, name: str, last: str, **more: Any) -> None:
     spec = {"cron": "* * * * *", "suspend": True, **more.pop("schedule", {})}
     pipeline(rig, name, good("only"), schedule=spec, **more)
     rig.wait("mcppipeline", name, "ScheduleSuspended")
-    status = f'{{"status":{{"lastScheduleTime":"{last}"}}}}'
+    status = f'{{"status":{{"lastScheduleTime":"{last}","nextScheduleTime":"{last}"}}}}'
     rig.kubectl(
         "patch", "mcppipeline", name, "--subresource=status", "--type=merge", f"-p={status}"
     )

@@ -74,6 +74,11 @@ def tenant_of(by: Principal) -> Tenant | None:
     return Tenant(found[1], found[2]) if found else None
 
 
+def spoken_for(name: str) -> str:
+    """Who speaks under this name of a principal, by whichever key it is brought."""
+    return name.partition(VIA)[0]
+
+
 def holder_of(by: Principal) -> str:
     """Whose the runs are that `by` starts: its own, or those of the namespace for which it acts, by
     whichever key."""

@@ -31,6 +31,10 @@ SKEW_SECONDS = 60.0
 MOST = 200
 """Objects in one deployment."""
 TTL = "ttlSecondsAfterFinished"
+HELD_SECONDS = 604_801
+"""How long the cluster keeps a new Job that has ended, at least, while its deployment is under way:
+one that went before would be made again, and run again, by who takes the deployment up. Nobody else
+says a week and a second: of one that is left with it, a deployment may make its own time."""
 _DELETING = {
     JOB.resource: (TTL, "it"),
     "statefulsets.apps": ("persistentVolumeClaimRetentionPolicy", "its volumes"),
@@ -213,7 +217,8 @@ def deleting(kind: Kind, spec: Mapping[str, Any], old: Mapping[str, Any]) -> tup
     word, lost = _DELETING.get(kind.resource, ("", ""))
     given = spec.get(word, _ABSENT)
     keeps = isinstance(given, dict) and "Delete" not in given.values()
-    return None if keeps or given == old.get(word, _ABSENT) else (word, lost)
+    left = word == TTL and old.get(TTL) == HELD_SECONDS
+    return None if keeps or left or given == old.get(word, _ABSENT) else (word, lost)
 
 
 def _read(noted: str, wanted: Object, live: Object, label: str) -> Object:

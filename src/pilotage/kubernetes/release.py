@@ -10,9 +10,10 @@ from typing import Any
 from pilotage.domain.call import LET_GO
 from pilotage.domain.errors import PilotageError
 from pilotage.kubernetes.client import Client
-from pilotage.kubernetes.errors import Conflict, Forbidden, Invalid, NotFound
+from pilotage.kubernetes.difference import plain
+from pilotage.kubernetes.errors import ApiError, Conflict, Forbidden, Invalid, NotFound
 from pilotage.kubernetes.kind import JOB, POD, Object
-from pilotage.kubernetes.plan import BEFORE, MANAGER, TTL, Item, noted, revision
+from pilotage.kubernetes.plan import BEFORE, HELD_SECONDS, MANAGER, TTL, Item, noted, revision
 from pilotage.kubernetes.rollout import ready, standing
 from pilotage.kubernetes.waiting import NotUp, Rollouts, Tell
 
@@ -20,9 +21,6 @@ BACK_SECONDS = 120.0
 """How long is waited for what was there before to be up again."""
 _KEPT = ("namespaces", "persistentvolumeclaims", "customresourcedefinitions.apiextensions.k8s.io")
 """Not removed on the way back: others may have put something there meanwhile."""
-HELD_SECONDS = 604_800
-"""How long the cluster keeps a new Job that has ended, at least, while its deployment is under way:
-one that went before would be made again, and run again, by who takes the deployment up."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -199,23 +197,30 @@ class Release:
             self.tell(f"{item.label}: removed, it was not there before")
 
     async def _stuck(self, item: Item) -> list[Object]:
-        """Pods that never became ready. A StatefulSet waits for them for ever, also on its way
-        back (kubernetes/kubernetes#67250); other workloads remove them by themselves."""
-        if item.kind.kind != "StatefulSet":
+        """Pods of its new version that never became ready: a StatefulSet waits for them also on its
+        way back (kubernetes/kubernetes#67250); other workloads remove them by themselves."""
+        if item.before is None or item.kind.kind != "StatefulSet":
             return []
         try:
             live = await self.client.get(item.kind, item.name, item.namespace)
+            if plain(live)["spec"]["template"] == item.before["spec"]["template"]:
+                return []
+            new = (live.get("status") or {}).get("updateRevision")
+            pods = await self.rollouts.pods(live)
         except NotFound:
             return []
-        return [pod for pod in await self.rollouts.pods(live) if not ready(pod)]
+        except ApiError as error:
+            self.tell(f"{item.label}: pods that keep it from going back cannot be seen: {error}")
+            return []
+        return [pod for pod in pods if not ready(pod) and _hash(pod) == new]
 
     async def _unstick(self, item: Item, stuck: Sequence[Object]) -> None:
         """NotUp: with no right to delete its pods it will not come up, and nobody waits for it."""
         names = [str(pod["metadata"]["name"]) for pod in stuck]
-        for name in names:
+        for pod, name in zip(stuck, names, strict=True):
             try:
-                await self.client.delete(POD, name, item.namespace)
-            except NotFound:
+                await self.client.delete(POD, name, item.namespace, uid=pod["metadata"]["uid"])
+            except (NotFound, Conflict):  # it is gone, or another by now
                 continue
             except Forbidden as error:
                 self.blocked.append(item)
@@ -224,6 +229,12 @@ class Release:
                     f"and may not be deleted ({error.what}): grant delete on pods, or kubectl "
                     f"delete pod {' '.join(names)} -n {item.namespace}"
                 ) from None
+
+
+def _hash(pod: Object) -> str | None:
+    """The revision of its StatefulSet that it is made by."""
+    found: str | None = (pod["metadata"].get("labels") or {}).get("controller-revision-hash")
+    return found
 
 
 def _is_job(item: Item) -> bool:

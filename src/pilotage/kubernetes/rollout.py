@@ -56,7 +56,7 @@ def standing(live: Object) -> Standing:
     if kind == "Deployment":
         return _deployment(spec, status)
     if (spec.get("updateStrategy") or {}).get("type") == "OnDelete":
-        return _on_delete(status)
+        return _on_delete(spec, status)
     return (_stateful if kind == "StatefulSet" else _daemon)(spec, status)
 
 
@@ -94,12 +94,16 @@ def _stateful(spec: Mapping[str, Any], status: Mapping[str, Any]) -> Standing:
     return Standing(ready >= wanted and updated >= due, said, idle=idle)
 
 
-def _on_delete(status: Mapping[str, Any]) -> Standing:
-    """Of a StatefulSet or a DaemonSet."""
+def _on_delete(spec: Mapping[str, Any], status: Mapping[str, Any]) -> Standing:
+    """Of a StatefulSet or a DaemonSet. Nobody waits for pods that stay at another version."""
+    wanted = status.get("desiredNumberScheduled", spec.get("replicas", 1))
     pods = status.get("replicas", status.get("currentNumberScheduled", 0))
     updated = status.get("updatedReplicas", status.get("updatedNumberScheduled", 0))
+    ready = status.get("readyReplicas", status.get("numberAvailable", 0))
     why = "they change when somebody deletes them (OnDelete)"
-    return Standing(True, f"{updated} of {pods} updated", idle=_left(pods - updated, why))
+    left = _left(pods - updated, why)
+    said = f"{updated} of {pods} updated, {ready} of {wanted} ready"
+    return Standing(bool(left) or ready >= wanted, said, idle=left)
 
 
 def _left(old: int, why: str) -> str:

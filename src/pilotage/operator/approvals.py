@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote
 
@@ -17,11 +19,21 @@ UNTIED = (
     "spec.approvals is not heard here: without the cluster's admission policy nobody can tell who "
     "wrote it. Approve at the tool server (pilotage approvals, pilotage runs). It "
 )
+REFUSED_SECONDS = 30.0
+"""How soon a word is brought again that the server has refused."""
 HOW = "answer in spec.approvals, under the id in status.waiting"
 _VERBS = {"approve": "approve", "reject": "reject", "retry": "resume"}
 _PLAIN = "".join(chr(one) for one in range(ord(" "), ord("~") + 1) if chr(one) != "%")
 """What the server takes in a name as it is."""
 _log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class _Heard:
+    """What the server has made of a word: `why` it refused it, "" where it did not, and when."""
+
+    why: str
+    at: float
 
 
 class Approvals:
@@ -30,8 +42,7 @@ class Approvals:
 
     def __init__(self, server: ToolServer, cluster: str, *, untied: bool) -> None:
         self._server, self._cluster, self.untied = server, cluster, untied
-        self._told: dict[tuple[str, ...], str] = {}
-        """What people have said and the server has heard; why it refused, "" where it did not."""
+        self._told: dict[tuple[str, ...], _Heard] = {}
 
     async def bring(self, object: Object, view: Mapping[str, Any], path: str) -> None:
         """Tell the server what people have said of what waits in the run at `path`, each once."""
@@ -39,7 +50,7 @@ class Approvals:
         calls = {one.get("approval") for one in view["steps"]}
         for one in () if self.untied else _all(object):
             word = _word(object, one)
-            if one["id"] not in open_ones or word in self._told:
+            if one["id"] not in open_ones or not self._is_news(word):
                 continue
             verb, reason = _VERBS[one["decision"]], one.get("reason", "")
             if one["id"] in calls and verb != "resume":
@@ -47,7 +58,14 @@ class Approvals:
             else:
                 body = {"step": open_ones[one["id"]], "reason": reason}
                 at = f"{path}/{verb}"
-            self._told[word] = await self._relay(at, body, one["user"])
+            why = await self._relay(at, body, one["user"])
+            self._told[word] = _Heard(why, time.monotonic())
+
+    def _is_news(self, word: tuple[str, ...]) -> bool:
+        """What was refused may be right by now."""
+        heard = self._told.get(word)
+        late = heard is not None and time.monotonic() - heard.at > REFUSED_SECONDS
+        return heard is None or bool(heard.why and late)
 
     async def _relay(self, path: str, body: Mapping[str, Any], user: str) -> str:
         """Why the word of this person does not count; "": it does, was said before, or comes too
@@ -72,11 +90,12 @@ class Approvals:
             told.append(f"nothing ever waited under {lost!r}")
         open_ones = {one["id"] for one in pipeline_document.waiting(view)}
         words = [_word(object, one) for one in _all(object) if one["id"] in open_ones]
-        return told + [why for word in words if (why := self._told.get(word))]
+        heard = [one for word in words if (one := self._told.get(word))]
+        return told + [one.why for one in heard if one.why]
 
     def forget(self, uid: str) -> None:
         """Its run has ended."""
-        self._told = {word: why for word, why in self._told.items() if word[0] != uid}
+        self._told = {word: one for word, one in self._told.items() if word[0] != uid}
 
     def unheard(self, object: Object, waits: list[dict[str, Any]]) -> bool:
         """Has anybody written a word about what waits, where none counts?"""

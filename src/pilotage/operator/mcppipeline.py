@@ -164,11 +164,12 @@ def times(
 ) -> tuple[datetime | None, datetime]:
     """The newest time after `begin` that has come and is not too late (None: there is none), and
     the first one to come. BadInput where that is no time, or no zone."""
-    cron, local = plan["cron"], now.astimezone(zone_of(plan))
-    following = next(CronSim(cron, local), None)
+    cron, zone = plan["cron"], zone_of(plan)
+    following = next(CronSim(cron, now.astimezone(zone)), None)
     if following is None:
         raise BadInput(f"cron {cron!r} never comes", 'such as "0 3 * * *"')
-    newest = next(CronSim(cron, local + timedelta(microseconds=1), reverse=True), None)
+    until = (now + timedelta(microseconds=1)).astimezone(zone)  # added there, it loses the second
+    newest = next(CronSim(cron, until, reverse=True), None)  # hour of a night in October
     late = plan.get("startingDeadlineSeconds")
     after = begin if late is None else max(begin, now - timedelta(seconds=late))
     due = newest.astimezone(UTC) if newest is not None and newest > after else None
@@ -224,15 +225,16 @@ def run_name(pipeline: str, due: datetime) -> str:
     """What the run of that time is called: the same again, so that it is made once."""
     short = pipeline
     if len(pipeline) > NAME_LIMIT:  # two that begin alike have two
-        short = f"{pipeline[: NAME_LIMIT - 9]}-{hashlib.sha256(pipeline.encode()).hexdigest()[:8]}"
+        begin, mark = pipeline[: NAME_LIMIT - 9], hashlib.sha256(pipeline.encode()).hexdigest()[:8]
+        short = f"{begin.rstrip('-.')}-{mark}"
     return f"{short}-{int(due.timestamp()) // 60}"
 
 
 def since(object: Object, last: str | None) -> datetime:
     """What came after this is made up for: the last run, or the begin of the schedule. One that is
-    new, or that waited until now, begins now."""
+    new, or was suspended until now, begins now."""
     status = object.get("status") or {}
-    if last is None and "observedGeneration" in status and "nextScheduleTime" not in status:
+    if "observedGeneration" in status and "nextScheduleTime" not in status:
         return datetime.now(UTC)
     return datetime.fromisoformat(last or object["metadata"]["creationTimestamp"])
 

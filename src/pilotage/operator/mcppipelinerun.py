@@ -25,7 +25,7 @@ from pilotage.kubernetes.client import Client
 from pilotage.kubernetes.kind import Kind, Object
 from pilotage.operator import pipeline_document
 from pilotage.operator.approvals import UNTIED, Approvals
-from pilotage.operator.conditions import FALSE, TRUE, UNKNOWN, Condition
+from pilotage.operator.conditions import FALSE, TRUE, UNKNOWN, Condition, find
 from pilotage.operator.definition import check_bounds
 from pilotage.operator.mcptool import leave
 from pilotage.operator.runtime.store import Store
@@ -34,6 +34,7 @@ from pilotage.operator.tool_server import Away, Full, ToolServer, spread
 
 LOOK_SECONDS, WAITING_SECONDS = 1.0, 3.0
 REFUSED_SECONDS, BUSY_SECONDS = 30.0, 60.0
+UNANSWERED = ("ServerBusy", "ServerUnreachable", "Cancelling")
 UNSURE_SECONDS = 60.0
 """How long a start that was not answered may yet begin."""
 SUCCEEDED = "Succeeded"
@@ -109,7 +110,7 @@ class PipelineRuns:
             known = known or (await self._found(object), dict(status.get("pipeline") or {}))
             view = await self._ask("GET", f"{RUNS}/{quote(known[0])}", object)
         except NotFound:
-            what = "the server does not know its run any more"
+            what = f"the server knows no run of it (this cluster is {self._parts.cluster} there)"
             raise _Over("RunLost", what) from None
         self._runs[uid] = known
         return view, known[1]
@@ -157,7 +158,7 @@ class PipelineRuns:
         """A new run of it."""
         parts, meta, spec = self._parts, object["metadata"], object["spec"]
         if spec.get("cancelled"):
-            if time.monotonic() - self._sent.get(meta["uid"], -UNSURE_SECONDS) < UNSURE_SECONDS:
+            if time.monotonic() - self._when_sent(object) < UNSURE_SECONDS:
                 what = "it is cancelled; whether it had begun by then is not known yet"
                 raise _Later("Cancelling", what, LOOK_SECONDS)
             raise _Over("Cancelled", "it was cancelled before it began", "cancelled")
@@ -183,6 +184,13 @@ class PipelineRuns:
         meta = pipeline["metadata"]
         ran = {"uid": meta["uid"], "generation": meta["generation"]}
         return view, {**ran, "digest": view["plan"]["digest"]}
+
+    def _when_sent(self, object: Object) -> float:
+        """When the server was last told to start it; of a process before ours: now."""
+        uid, said = object["metadata"]["uid"], find(object.get("status") or {}, SUCCEEDED)
+        if said is not None and said["reason"] in UNANSWERED:
+            return self._sent.setdefault(uid, time.monotonic())
+        return self._sent.get(uid, -UNSURE_SECONDS)
 
     async def _say(self, object: Object, view: dict[str, Any]) -> None:
         """Tell the server what people have written: an end, approvals. `view` is brought up to

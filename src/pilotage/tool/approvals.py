@@ -18,7 +18,15 @@ import msgspec
 from msgspec.structs import replace
 
 from pilotage.domain.approval import Approval, ApprovalState, Verdict, Vote
-from pilotage.domain.call import Answer, Decision, Principal, Report, ToolCall, ToolResult
+from pilotage.domain.call import (
+    Answer,
+    Decision,
+    Principal,
+    Report,
+    ToolCall,
+    ToolResult,
+    spoken_for,
+)
 from pilotage.domain.errors import (
     BadInput,
     Busy,
@@ -239,7 +247,8 @@ class Approvals:
             return Conflict(f"approval {id} has expired", "the call, sent again, asks anew")
         if one.state is not ApprovalState.PENDING:
             return Conflict(f"approval {id} does not wait: it is {one.state}")
-        if not rows.vote(connection, id, said):
+        again = any(spoken_for(vote.by) == spoken_for(by.name) for vote in one.votes)
+        if again or not rows.vote(connection, id, said):
             return Conflict(f"{by.name} has spoken already", f"{one.needed} persons are needed")
         given = one.given + (said.verdict is Verdict.APPROVED)
         if said.verdict is Verdict.REJECTED:
@@ -254,7 +263,7 @@ class Approvals:
 
     def _forbidden(self, one: Approval, by: Principal, verdict: Verdict, at_client: bool) -> str:
         """Why `by` must not say this, "" where it may. Everybody may withdraw what it asked."""
-        if one.principal == by.name:
+        if spoken_for(one.principal) == spoken_for(by.name):
             own = at_client and self.own and self._may(by, MAY_OWN)
             if verdict is Verdict.REJECTED or own:
                 return ""

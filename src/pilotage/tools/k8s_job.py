@@ -149,11 +149,18 @@ async def _done(work: _Work, job: Object, here: Call) -> ToolResult:
 
 
 async def _started(work: _Work, making: asyncio.Future[Object]) -> None:
-    """The Job is there; one of that name is ours if it has our mark."""
+    """The Job is there; one of that name is ours if it has our mark. One that we have made before
+    a crash may be the very reason why another is refused: a quota."""
     try:
         await asyncio.shield(making)
-    except AlreadyExists:
-        if not work.made(await work.client.get(JOB, work.name, work.namespace)):
+    except ApiError as refused:
+        if refused.status >= 500:
+            raise
+        try:
+            there = await work.client.get(JOB, work.name, work.namespace)
+        except ApiError:
+            raise refused from None
+        if not work.made(there):
             what = f"there is a Job {work.name} in {work.namespace}, and it is not of this call"
             raise Conflict(what, "delete it") from None
 
@@ -164,10 +171,17 @@ async def _cleared(work: _Work, making: asyncio.Future[Object]) -> str:
     late = making.cancel()  # it has not ended
     error = None if late else making.exception()
     if isinstance(error, ApiError) and not isinstance(error, AlreadyExists):
-        if error.status < 500:
-            return ""  # refused: there is none
-        late = True
+        if error.status < 500 and not await _is_there(work):
+            return ""  # refused, and there is none of before a crash
+        late = error.status >= 500
     return await Removal(work.client, JOB, work.name, work.namespace, work.made).done(late=late)
+
+
+async def _is_there(work: _Work) -> bool:
+    try:
+        return work.made(await work.client.get(JOB, work.name, work.namespace))
+    except ApiError:
+        return False
 
 
 def _say(why: BaseException, left: str, here: Call) -> None:

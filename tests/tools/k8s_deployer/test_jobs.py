@@ -14,7 +14,7 @@ from deployed_web import web
 from pilotage.domain.call import LET_GO
 from pilotage.kubernetes.clusters import Place
 from pilotage.kubernetes.manifests import read
-from pilotage.kubernetes.plan import Work, plan
+from pilotage.kubernetes.plan import HELD_SECONDS, Work, plan
 from pilotage.kubernetes.release import Release, released, rolling
 from waiting import until
 
@@ -120,6 +120,16 @@ async def test_a_job_that_was_there_is_not_made_again(
     why = await _deployed(desk, meanwhile)
     assert (why == "") if complete else ("Job once is gone" in why), why
     assert (desk.get("job", "once") is not None) is again
+
+
+async def test_a_job_that_a_cut_off_deployment_has_left_gets_its_time(desk: Desk) -> None:
+    left = job(completions=0, ttlSecondsAfterFinished=HELD_SECONDS)
+    argv = ("apply", "--server-side", "--field-manager=pilotage", "-f", "-")
+    desk.kubectl(*argv, input=json.dumps(left))
+    path = desk.write(job(completions=0, ttlSecondsAfterFinished=3_600))
+    done = await desk.call(DEPLOY, manifest_path=path)
+    assert done.succeeded, done
+    assert desk.there("job", "once")["spec"]["ttlSecondsAfterFinished"] == 3_600
 
 
 async def test_the_end_of_another_job_of_its_name_is_not_its_end(desk: Desk) -> None:

@@ -132,6 +132,29 @@ async def test_a_job_that_cannot_be_removed_is_named(
     assert cancelled or left in str(done.result().error)
 
 
+async def test_the_job_of_before_a_crash_is_adopted_where_the_cluster_takes_no_other(
+    desk: Desk,
+) -> None:
+    first = asyncio.create_task(desk.step(TOOL, "run-1/job", image="x"))
+    await until(lambda: jobs(desk) != [])
+    first.cancel(LET_GO)
+    await asyncio.wait([first])
+    desk.kubectl("create", "quota", "one", "--hard=count/jobs.batch=1")
+
+    def counted() -> bool:
+        status = desk.there("quota", "one").get("status") or {}
+        return bool((status.get("used") or {}).get("count/jobs.batch") == "1")
+
+    await until(counted)
+    desk.said.clear()
+    second = asyncio.create_task(desk.step(TOOL, "run-1/job", image="x"))
+    await until(lambda: any(line.startswith("Job ") for line in desk.said))
+    second.cancel()
+    await asyncio.wait([second])
+    assert second.cancelled()
+    assert jobs(desk) == []
+
+
 async def test_let_go_in_mid_create_it_is_left_to_the_next(
     desk: Desk, client: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
