@@ -168,8 +168,9 @@ def times(
     following = next(CronSim(cron, now.astimezone(zone)), None)
     if following is None:
         raise BadInput(f"cron {cron!r} never comes", 'such as "0 3 * * *"')
-    until = (now + timedelta(microseconds=1)).astimezone(zone)  # added there, it loses the second
-    newest = next(CronSim(cron, until, reverse=True), None)  # hour of a night in October
+    # What is added to a time in its zone would lose the hour that comes twice in October.
+    until = (now + timedelta(microseconds=1)).astimezone(zone)
+    newest = next(CronSim(cron, until, reverse=True), None)
     late = plan.get("startingDeadlineSeconds")
     after = begin if late is None else max(begin, now - timedelta(seconds=late))
     due = newest.astimezone(UTC) if newest is not None and newest > after else None
