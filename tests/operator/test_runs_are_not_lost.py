@@ -3,12 +3,19 @@ goes on."""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
 from operator_pipelines import ended, good, pipeline, run, say, scan, waits
 from operator_rig import CLUSTER, ROLES, Rig, until
+from pilotage.kubernetes.client import Client
+from pilotage.operator.conditions import Condition
+from pilotage.operator.mcppipelinerun import Parts, PipelineRuns
+from pilotage.operator.resources import Resources
+from pilotage.operator.runtime.store import Store
+from pilotage.operator.status import StatusWriter, moment
+from pilotage.operator.tool_server import Full, ToolServer
 
 WAITS: dict[str, Any] = {"on_failure": "manual"}
 NO_RIGHT = ROLES.replace(', "act:for:kubernetes:*"', "")
@@ -27,6 +34,68 @@ def begun_unseen(rig: Rig, name: str) -> str:
     status, said = rig.house.ask("POST", "/api/v2/runs", body, "cluster", more)
     assert status == 201, said
     return str(said["run"])
+
+
+class Slow:
+    """A server that takes a start, answers too late, and has the run only after a while."""
+
+    def __init__(self) -> None:
+        self.runs: list[dict[str, str]] = []
+        self.cancelled: list[str] = []
+
+    async def ask(self, method: str, path: str, *_: Any, **__: Any) -> dict[str, Any]:
+        if path.endswith("/cancel"):
+            self.cancelled.append(path)
+        elif method == "POST":
+            raise Full("no answer within 15 s", 5.0)
+        return {"runs": self.runs}
+
+
+class Status:
+    """What was said, and whether the object was let go."""
+
+    def __init__(self) -> None:
+        self.said: list[Condition] = []
+        self.gone = False
+
+    async def hold(self, *_: Any) -> None: ...
+
+    async def write(self, _: Any, said: list[Condition], __: Any) -> None:
+        self.said += said
+
+    async def let_go(self, *_: Any) -> None:
+        self.gone = True
+
+
+async def test_one_that_is_deleted_before_its_start_was_answered_is_cancelled_when_it_begins() -> (
+    None
+):
+    server, status, runs, pipelines = Slow(), Status(), Store(), Store()
+    kinds = Resources()
+    meta = {"namespace": "shop", "uid": "u1", "generation": 1, "resourceVersion": "1"}
+    steps = {"steps": [good("only")]}
+    pipelines.put({"kind": "MCPPipeline", "metadata": {**meta, "name": "p"}, "spec": steps})
+    asked: dict[str, Any] = {
+        "apiVersion": "mcp.example.com/v1alpha1",
+        "metadata": {**meta, "name": "p-1", "finalizers": [kinds.finalizer]},
+        "spec": {"pipelineRef": {"name": "p"}},
+    }
+    runs.put(asked)
+    parts = Parts(
+        kinds.run, runs, pipelines, cast(Client, None), cast(StatusWriter, status),
+        cast(ToolServer, server), kinds.finalizer, "c", "",
+    )  # fmt: skip
+    controller = PipelineRuns(parts)
+    await controller.reconcile("shop/p-1")
+    assert [one.reason for one in status.said] == ["ServerBusy"]
+    ending = {**asked["metadata"], "deletionTimestamp": moment(), "resourceVersion": "2"}
+    runs.put({**asked, "metadata": ending})
+    assert await controller.reconcile("shop/p-1") is not None
+    assert "whether it has begun is not known yet" in status.said[-1].message
+    assert not status.gone
+    server.runs = [{"id": "R1"}]
+    await controller.reconcile("shop/p-1")
+    assert (server.cancelled, status.gone) == (["/api/v2/runs/R1/cancel"], True)
 
 
 def at_server(rig: Rig, id: str) -> dict[str, Any]:

@@ -19,7 +19,7 @@ from urllib.parse import quote
 
 from pilotage.ci.client import Unlinted
 from pilotage.domain.call import ACTING_FOR, Tenant
-from pilotage.domain.errors import BadInput, Conflict, NotFound, PilotageError
+from pilotage.domain.errors import BadInput, Conflict, NotFound, PilotageError, Unavailable
 from pilotage.kubernetes import errors
 from pilotage.kubernetes.client import Client
 from pilotage.kubernetes.kind import Kind, Object
@@ -34,7 +34,7 @@ from pilotage.operator.tool_server import Away, Full, ToolServer, spread
 
 LOOK_SECONDS, WAITING_SECONDS = 1.0, 3.0
 REFUSED_SECONDS, BUSY_SECONDS = 30.0, 60.0
-UNANSWERED = ("ServerBusy", "ServerUnreachable", "Cancelling")
+UNANSWERED = ("ServerBusy", "ServerUnreachable", "Cancelling", "Terminating")
 UNSURE_SECONDS = 60.0
 """How long a start that was not answered may yet begin."""
 SUCCEEDED = "Succeeded"
@@ -158,7 +158,7 @@ class PipelineRuns:
         """A new run of it."""
         parts, meta, spec = self._parts, object["metadata"], object["spec"]
         if spec.get("cancelled"):
-            if time.monotonic() - self._when_sent(object) < UNSURE_SECONDS:
+            if self._is_unsure(object):
                 what = "it is cancelled; whether it had begun by then is not known yet"
                 raise _Later("Cancelling", what, LOOK_SECONDS)
             raise _Over("Cancelled", "it was cancelled before it began", "cancelled")
@@ -185,12 +185,13 @@ class PipelineRuns:
         ran = {"uid": meta["uid"], "generation": meta["generation"]}
         return view, {**ran, "digest": view["plan"]["digest"]}
 
-    def _when_sent(self, object: Object) -> float:
-        """When the server was last told to start it; of a process before ours: now."""
+    def _is_unsure(self, object: Object) -> bool:
+        """May it begin yet, though the server has no run of it? It was told to start it a moment
+        ago; by a process before ours: from now on."""
         uid, said = object["metadata"]["uid"], find(object.get("status") or {}, SUCCEEDED)
         if said is not None and said["reason"] in UNANSWERED:
-            return self._sent.setdefault(uid, time.monotonic())
-        return self._sent.get(uid, -UNSURE_SECONDS)
+            self._sent.setdefault(uid, time.monotonic())
+        return time.monotonic() - self._sent.get(uid, -UNSURE_SECONDS) < UNSURE_SECONDS
 
     async def _say(self, object: Object, view: dict[str, Any]) -> None:
         """Tell the server what people have written: an end, approvals. `view` is brought up to
@@ -285,6 +286,8 @@ class PipelineRuns:
             known = self._runs.get(object["metadata"]["uid"])
             run = known[0] if known else await self._found(object)
         except NotFound:
+            if self._is_unsure(object):
+                raise Unavailable("whether it has begun is not known yet") from None
             return
         await self._cancel(f"{RUNS}/{quote(run)}", object, "it was deleted")
 
