@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from pilotage.kubernetes.kind import Object
+from pilotage.kubernetes import restricted
+from pilotage.kubernetes.kind import Object, there
 
 KEPT_SECONDS = 86_400
 """How long the cluster keeps a Job that has ended, so that its end is not missed."""
@@ -15,7 +16,6 @@ DISRUPTED = "DisruptionTarget"
 """The condition of a pod that the cluster ends: for a drain, for a more urgent pod, for want of
 memory. No other is made in its place: that would run the attempt twice."""
 MARK = "pilotage/work"
-USER = 65532
 _LABEL = "app.kubernetes.io/managed-by"
 
 
@@ -44,32 +44,20 @@ def new_job(
 
 
 def _pod(container: Mapping[str, Any], account: str) -> dict[str, Any]:
-    safe = {
-        "allowPrivilegeEscalation": False,
-        "readOnlyRootFilesystem": True,
-        "capabilities": {"drop": ["ALL"]},
-    }
-    mounts = [{"name": "tmp", "mountPath": "/tmp"}]
-    return _there(
+    return there(
         {
             "restartPolicy": "Never",
             "terminationGracePeriodSeconds": GRACE_SECONDS,
             "serviceAccountName": account or None,
             "automountServiceAccountToken": bool(account),
             "enableServiceLinks": False,
-            "securityContext": {
-                "runAsNonRoot": True,
-                "runAsUser": USER,
-                "runAsGroup": USER,
-                "fsGroup": USER,
-                "seccompProfile": {"type": "RuntimeDefault"},
-            },
+            "securityContext": restricted.POD,
             "containers": [
                 {
                     "name": "job",
-                    **_there(container),
-                    "securityContext": safe,
-                    "volumeMounts": mounts,
+                    **there(container),
+                    "securityContext": restricted.CONTAINER,
+                    "volumeMounts": restricted.MOUNTS,
                 }
             ],
             "volumes": [{"name": "tmp", "emptyDir": {}}],
@@ -80,7 +68,3 @@ def _pod(container: Mapping[str, Any], account: str) -> dict[str, Any]:
 def mark_of(job: Object) -> str:
     """Of which piece of work it is; "": of none of ours."""
     return str((job["metadata"].get("annotations") or {}).get(MARK) or "")
-
-
-def _there(given: Mapping[str, Any]) -> dict[str, Any]:
-    return {key: value for key, value in given.items() if value is not None}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote
@@ -53,6 +54,11 @@ def segment(text: str) -> str:
     if not text or text in (".", "..") or "/" in text or "%" in text:
         raise BadInput(f"{text!r} is no name of an object", "names hold no / and no %")
     return quote(text, safe=":@")
+
+
+def there(fields: Mapping[str, Any]) -> dict[str, Any]:
+    """These fields of an object, without those that have no value."""
+    return {key: value for key, value in fields.items() if value is not None}
 
 
 def key_of(object: Object) -> str:

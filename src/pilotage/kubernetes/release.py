@@ -205,14 +205,12 @@ class Release:
             live = await self.client.get(item.kind, item.name, item.namespace)
             if plain(live)["spec"]["template"] == item.before["spec"]["template"]:
                 return []
-            new = (live.get("status") or {}).get("updateRevision")
-            pods = await self.rollouts.pods(live)
+            return [pod for pod in await self.rollouts.pods(live) if not ready(pod)]
         except NotFound:
             return []
         except ApiError as error:
             self.tell(f"{item.label}: pods that keep it from going back cannot be seen: {error}")
             return []
-        return [pod for pod in pods if not ready(pod) and _hash(pod) == new]
 
     async def _unstick(self, item: Item, stuck: Sequence[Object]) -> None:
         """NotUp: with no right to delete its pods it will not come up, and nobody waits for it."""
@@ -229,12 +227,6 @@ class Release:
                     f"and may not be deleted ({error.what}): grant delete on pods, or kubectl "
                     f"delete pod {' '.join(names)} -n {item.namespace}"
                 ) from None
-
-
-def _hash(pod: Object) -> str | None:
-    """The revision of its StatefulSet that it is made by."""
-    found: str | None = (pod["metadata"].get("labels") or {}).get("controller-revision-hash")
-    return found
 
 
 def _is_job(item: Item) -> bool:

@@ -64,8 +64,9 @@ class Approvals:
     def _is_news(self, word: tuple[str, ...]) -> bool:
         """What was refused may be right by now."""
         heard = self._told.get(word)
-        late = heard is not None and time.monotonic() - heard.at > REFUSED_SECONDS
-        return heard is None or bool(heard.why and late)
+        if heard is None:
+            return True
+        return heard.why != "" and time.monotonic() - heard.at > REFUSED_SECONDS
 
     async def _relay(self, path: str, body: Mapping[str, Any], user: str) -> str:
         """Why the word of this person does not count; "": it does, was said before, or comes too
@@ -82,16 +83,16 @@ class Approvals:
             return f"what {user} says is refused: {error}"
         return ""
 
-    def remarks(self, object: Object, view: Mapping[str, Any]) -> list[str]:
+    def remarks(
+        self, object: Object, view: Mapping[str, Any], waits: list[dict[str, Any]]
+    ) -> list[str]:
         """What who answers, or has answered in vain, should know."""
         told = [] if self.untied else [HOW]
         lost = pipeline_document.never_waited(view, [one["id"] for one in _all(object)])
         if lost:
             told.append(f"nothing ever waited under {lost!r}")
-        open_ones = {one["id"] for one in pipeline_document.waiting(view)}
-        words = [_word(object, one) for one in _all(object) if one["id"] in open_ones]
-        heard = [one for word in words if (one := self._told.get(word))]
-        return told + [one.why for one in heard if one.why]
+        heard = [self._told.get(_word(object, one)) for one in _about(object, waits)]
+        return told + [one.why for one in heard if one is not None and one.why]
 
     def forget(self, uid: str) -> None:
         """Its run has ended."""
@@ -99,14 +100,19 @@ class Approvals:
 
     def unheard(self, object: Object, waits: list[dict[str, Any]]) -> bool:
         """Has anybody written a word about what waits, where none counts?"""
-        said = {one["id"] for one in _all(object)}
-        return self.untied and any(one["id"] in said for one in waits)
+        return self.untied and bool(_about(object, waits))
 
 
 def _all(object: Object) -> list[dict[str, Any]]:
     """What people have said in it; none where that is too large to be kept."""
     found = object["spec"].get("approvals")
     return found if isinstance(found, list) else []
+
+
+def _about(object: Object, waits: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """What people have said of what waits."""
+    open_ones = {one["id"] for one in waits}
+    return [one for one in _all(object) if one["id"] in open_ones]
 
 
 def _word(object: Object, one: Mapping[str, Any]) -> tuple[str, ...]:

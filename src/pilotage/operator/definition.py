@@ -15,6 +15,7 @@ from pilotage.domain.errors import BadInput
 from pilotage.domain.registration import NAME_LIMIT, check_name
 from pilotage.kubernetes.depth import deeper
 from pilotage.kubernetes.hosts import elsewhere
+from pilotage.kubernetes.kind import there
 from pilotage.operator.runtime.store import HEAVY, LEFT_OUT
 
 SECRETS = "K8S_"
@@ -105,7 +106,7 @@ def wanted(spec: Mapping[str, Any], place: Place) -> Wanted:
         "summary": spec.get("description"),
         "timeout": spec.get("timeoutSeconds"),
     }
-    return Wanted(name, "builtin", _there(given))
+    return Wanted(name, "builtin", there(given))
 
 
 def mcp(name: str, given: Mapping[str, Any], timeout: Any, place: Place) -> Wanted:
@@ -125,7 +126,7 @@ def mcp(name: str, given: Mapping[str, Any], timeout: Any, place: Place) -> Want
         "refresh": given.get("refresh"),
         "timeout": timeout,
     }
-    return Wanted(name, "mcp", _there(definition), secrets)
+    return Wanted(name, "mcp", there(definition), secrets)
 
 
 def _http(name: str, spec: Mapping[str, Any], place: Place) -> Wanted:
@@ -147,11 +148,7 @@ def _http(name: str, spec: Mapping[str, Any], place: Place) -> Wanted:
         "cache_seconds": given.get("cacheSeconds"),
         "timeout": spec.get("timeoutSeconds"),
     }
-    return Wanted(name, "http", _there(definition), secrets)
-
-
-def _there(given: Mapping[str, Any]) -> dict[str, Any]:
-    return {key: value for key, value in given.items() if value is not None}
+    return Wanted(name, "http", there(definition), secrets)
 
 
 def _url(given: Mapping[str, Any], place: Place) -> str:
@@ -182,7 +179,7 @@ def _headers(given: Any, url: str, place: Place) -> tuple[dict[str, Any], tuple[
         if "secretKeyRef" in one:
             secret = _secret(one["secretKeyRef"], url, place)
             secrets.append(secret)
-            headers[one["name"]] = _there({"secret": secret.name, "prefix": one.get("prefix")})
+            headers[one["name"]] = there({"secret": secret.name, "prefix": one.get("prefix")})
         else:
             headers[one["name"]] = one["value"]
     return headers, tuple(secrets)

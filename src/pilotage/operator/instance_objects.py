@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from pilotage.kubernetes import restricted
 from pilotage.kubernetes.kind import (
     DEPLOYMENT,
     NETWORK_POLICY,
@@ -18,11 +19,10 @@ from pilotage.kubernetes.kind import (
     SERVICE_ACCOUNT,
     Kind,
     Object,
+    there,
 )
 from pilotage.operator.resources import MANAGER
 
-USER = 65532
-"""Whom the container runs as: nobody, as in distroless images."""
 PORT = "mcp"
 DRAIN_SECONDS = 3
 """So long a pod that is to end answers on, while the cluster takes it out of its Service."""
@@ -97,7 +97,7 @@ def _network(spec: Mapping[str, Any], object: Object, here: Surroundings) -> dic
     ports = [{"port": spec["port"], "protocol": "TCP"}]
     egress: list[dict[str, Any]] = [{"ports": _DNS}]
     egress += [
-        _there({"to": one["to"], "ports": one.get("ports")}) for one in given.get("egressTo", ())
+        there({"to": one["to"], "ports": one.get("ports")}) for one in given.get("egressTo", ())
     ]
     return {
         "podSelector": {"matchLabels": selector(object, here)},
@@ -137,18 +137,12 @@ def _deployment(object: Object, here: Surroundings, config: str) -> dict[str, An
 
 def _pod(object: Object, given: Mapping[str, Any]) -> dict[str, Any]:
     spec = object["spec"]
-    return _there(
+    return there(
         {
             "serviceAccountName": object["metadata"]["name"],
             "automountServiceAccountToken": False,
             "enableServiceLinks": False,
-            "securityContext": {
-                "runAsNonRoot": True,
-                "runAsUser": USER,
-                "runAsGroup": USER,
-                "fsGroup": USER,
-                "seccompProfile": {"type": "RuntimeDefault"},
-            },
+            "securityContext": restricted.POD,
             "imagePullSecrets": spec.get("imagePullSecrets"),
             "nodeSelector": given.get("nodeSelector"),
             "tolerations": given.get("tolerations"),
@@ -160,7 +154,7 @@ def _pod(object: Object, given: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _container(spec: Mapping[str, Any]) -> dict[str, Any]:
-    return _there(
+    return there(
         {
             "name": PORT,
             "image": spec["image"],
@@ -177,12 +171,8 @@ def _container(spec: Mapping[str, Any]) -> dict[str, Any]:
             },
             # Of Kubernetes 1.30, as the admission policy is.
             "lifecycle": {"preStop": {"sleep": {"seconds": DRAIN_SECONDS}}},
-            "securityContext": {
-                "allowPrivilegeEscalation": False,
-                "readOnlyRootFilesystem": True,
-                "capabilities": {"drop": ["ALL"]},
-            },
-            "volumeMounts": [{"name": "tmp", "mountPath": "/tmp"}],
+            "securityContext": restricted.CONTAINER,
+            "volumeMounts": restricted.MOUNTS,
         }
     )
 
@@ -192,7 +182,3 @@ def _variable(one: Mapping[str, Any]) -> dict[str, Any]:
         return {"name": one["name"], "value": one["value"]}
     source = "secretKeyRef" if "secretKeyRef" in one else "configMapKeyRef"
     return {"name": one["name"], "valueFrom": {source: dict(one[source])}}
-
-
-def _there(given: Mapping[str, Any]) -> dict[str, Any]:
-    return {key: value for key, value in given.items() if value is not None}

@@ -106,14 +106,22 @@ class PipelineRuns:
             view, pipeline = await self._start(object)
             self._runs[uid] = view["run"], pipeline
             return view, pipeline
-        try:
-            known = known or (await self._found(object), dict(status.get("pipeline") or {}))
-            view = await self._ask("GET", f"{RUNS}/{quote(known[0])}", object)
-        except NotFound:
+        run, pipeline = known or ("", dict(status.get("pipeline") or {}))
+        seen = await self._seen(object, run)
+        if seen is None:
             what = f"the server knows no run of it (this cluster is {self._parts.cluster} there)"
-            raise _Over("RunLost", what) from None
-        self._runs[uid] = known
-        return view, known[1]
+            raise _Over("RunLost", what)
+        self._runs[uid] = seen["run"], pipeline
+        return seen, pipeline
+
+    async def _seen(self, object: Object, run: str = "") -> dict[str, Any] | None:
+        """How its run stands at the server, whoever has started it; None: there is none. `run` is
+        its id, where that is known."""
+        try:
+            run = run or await self._found(object)
+            return await self._ask("GET", f"{RUNS}/{quote(run)}", object)
+        except NotFound:
+            return None
 
     async def _found(self, object: Object) -> str:
         """The run that the server has for it. NotFound."""
@@ -136,7 +144,7 @@ class PipelineRuns:
         """Its run: the one that an earlier start of ours has made, of whose end we never heard, or
         a new one. What it runs is fixed from here on."""
         try:
-            view = await self._earlier(object)
+            view = await self._seen(object)
             if view is not None:
                 return view, {"digest": view["plan"]["digest"]}
             return await self._started(object)
@@ -146,13 +154,6 @@ class PipelineRuns:
             raise
         except PilotageError as error:
             raise _Later("NotStarted", str(error), REFUSED_SECONDS) from None
-
-    async def _earlier(self, object: Object) -> dict[str, Any] | None:
-        """How the run stands that the server has for it; None: it has none."""
-        try:
-            return await self._ask("GET", f"{RUNS}/{quote(await self._found(object))}", object)
-        except NotFound:
-            return None
 
     async def _started(self, object: Object) -> tuple[dict[str, Any], dict[str, Any]]:
         """A new run of it."""
@@ -235,7 +236,7 @@ class PipelineRuns:
         if self._approvals.unheard(object, waits):
             said = Condition(SUCCEEDED, UNKNOWN, "ApprovalsRefused", UNTIED + said.message)
         elif waits:
-            remarks = self._approvals.remarks(object, view)
+            remarks = self._approvals.remarks(object, view, waits)
             said = replace(said, message="; ".join([said.message, *remarks]))
         await self._parts.status.write(object, [said], more)
         if ended:

@@ -156,10 +156,9 @@ async def _started(work: _Work, making: asyncio.Future[Object]) -> None:
     except ApiError as refused:
         if refused.status >= 500:
             raise
-        try:
-            there = await work.client.get(JOB, work.name, work.namespace)
-        except ApiError:
-            raise refused from None
+        there = await _there(work)
+        if there is None:
+            raise
         if not work.made(there):
             what = f"there is a Job {work.name} in {work.namespace}, and it is not of this call"
             raise Conflict(what, "delete it") from None
@@ -171,17 +170,19 @@ async def _cleared(work: _Work, making: asyncio.Future[Object]) -> str:
     late = making.cancel()  # it has not ended
     error = None if late else making.exception()
     if isinstance(error, ApiError) and not isinstance(error, AlreadyExists):
-        if error.status < 500 and not await _is_there(work):
-            return ""  # refused, and there is none of before a crash
         late = error.status >= 500
+        there = None if late else await _there(work)
+        if not late and not (there and work.made(there)):
+            return ""  # refused, and there is none of before a crash
     return await Removal(work.client, JOB, work.name, work.namespace, work.made).done(late=late)
 
 
-async def _is_there(work: _Work) -> bool:
+async def _there(work: _Work) -> Object | None:
+    """The Job of that name; None: none can be seen."""
     try:
-        return work.made(await work.client.get(JOB, work.name, work.namespace))
+        return await work.client.get(JOB, work.name, work.namespace)
     except ApiError:
-        return False
+        return None
 
 
 def _say(why: BaseException, left: str, here: Call) -> None:

@@ -31,17 +31,22 @@ def jobs(desk: Desk) -> list[str]:
     return desk.kubectl("get", "jobs", "-o", "name").split()
 
 
-async def test_who_cancels_it_in_mid_create_ends_the_job(
-    desk: Desk, client: Client, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def answers_late(client: Client, monkeypatch: pytest.MonkeyPatch, seconds: float) -> None:
+    """What it creates is there at once; that it is, is said so much later."""
     create = client.create
 
     async def slow(*given: Any) -> Any:
         made = await create(*given)
-        await asyncio.sleep(2)
+        await asyncio.sleep(seconds)
         return made
 
     monkeypatch.setattr(client, "create", slow)
+
+
+async def test_who_cancels_it_in_mid_create_ends_the_job(
+    desk: Desk, client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answers_late(client, monkeypatch, 2)
     task = asyncio.create_task(desk.call(TOOL, image="x"))
     await until(lambda: jobs(desk) != [])
     task.cancel()
@@ -158,14 +163,7 @@ async def test_the_job_of_before_a_crash_is_adopted_where_the_cluster_takes_no_o
 async def test_let_go_in_mid_create_it_is_left_to_the_next(
     desk: Desk, client: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    create = client.create
-
-    async def slow(*given: Any) -> Any:
-        made = await create(*given)
-        await asyncio.sleep(60)
-        return made
-
-    monkeypatch.setattr(client, "create", slow)
+    answers_late(client, monkeypatch, 60)
     task = asyncio.create_task(desk.step(TOOL, "run-1/job", image="x"))
     await until(lambda: jobs(desk) != [])
     task.cancel(LET_GO)
